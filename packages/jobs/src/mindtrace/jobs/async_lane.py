@@ -1,0 +1,125 @@
+"""The lane of `async def` handlers: one event loop, many jobs at once, one hold on the store."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from mindtrace.jobs.backend import Settlement
+from mindtrace.jobs.errors import BackendUnavailableError
+from mindtrace.jobs.execution import LOOK_EVERY
+from mindtrace.jobs.lane import Link
+
+if TYPE_CHECKING:
+    from mindtrace.jobs.backend import Delivery, Store
+    from mindtrace.jobs.lane import Plan
+
+
+class AsyncLane:
+    """Runs up to `concurrency` jobs at a time on an event loop of its own thread.
+
+    Blocking calls to the store happen in worker threads, so that the loop is never held up.
+    """
+
+    def __init__(self, store: Store, plan: Plan, concurrency: int) -> None:
+        self._plan = plan
+        self._concurrency = concurrency
+        self._link = Link(store, plan)
+        self._running: dict[asyncio.Task[Settlement], Delivery] = {}
+        self._done: list[Settlement] = []
+
+    def wake(self) -> None:
+        """Make the lane look at its stop flag; safe in a signal handler."""
+        self._link.holder.wake()
+
+    def run(self) -> None:
+        """Fetch and run until the plan is done or says stop; then finish what is running."""
+        try:
+            asyncio.run(self._main())
+        finally:
+            self._link.settle_at_last(self._done)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the hold; what still runs counts as lost."""
+        try:
+            self._link.holder.close()
+        except BackendUnavailableError as error:
+            self._plan.logger.warning("%s What was held comes back by itself.", error)
+
+    async def _main(self) -> None:
+        watch = asyncio.create_task(self._cancel_when_asked())
+        try:
+            await self._loop()
+            while self._running:
+                await self._collect()
+        finally:
+            watch.cancel()
+
+    async def _loop(self) -> None:
+        plan = self._plan
+        while not plan.stopping() and not self._is_over():
+            free = self._concurrency - len(self._running)
+            reserved = plan.quota.take(free, lambda: True) if free else 0
+            if reserved == 0:
+                if not self._running:
+                    return
+                await self._collect()
+                continue
+            deliveries = await self._fetch(reserved)
+            plan.quota.give_back(reserved, len(deliveries or ()))
+            for delivery in deliveries or ():
+                run = plan.executor.execute_async(delivery, self._link.holder)
+                self._running[asyncio.create_task(run)] = delivery
+            if deliveries is not None and not deliveries and not plan.block:
+                if not self._running:
+                    return
+                await self._collect()
+
+    async def _fetch(self, limit: int) -> list[Delivery] | None:
+        """Fetch in a thread, and settle meanwhile whatever ends before a job comes."""
+        outcomes, self._done = self._done, []
+        fetch = asyncio.create_task(asyncio.to_thread(self._link.exchange, limit, outcomes))
+        while not fetch.done():
+            await asyncio.wait({fetch, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            if not fetch.done():
+                self._gather()
+                await self._settle_done()
+        deliveries = await fetch
+        if deliveries is None:
+            self._done += outcomes
+        return deliveries
+
+    async def _collect(self) -> None:
+        """Wait for a job to end and settle it."""
+        await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        self._gather()
+        await self._settle_done()
+
+    def _gather(self) -> None:
+        for task in [each for each in self._running if each.done()]:
+            self._running.pop(task)
+            self._done.append(task.result())
+
+    async def _settle_done(self) -> None:
+        outcomes, self._done = self._done, []
+        if outcomes and not await asyncio.to_thread(self._link.settle, outcomes):
+            self._done += outcomes
+
+    async def _cancel_when_asked(self) -> None:
+        """Cancel the tasks of jobs whose cancelling was asked for."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if not self._running:
+                continue
+            try:
+                asked = await asyncio.to_thread(self._link.holder.cancelled)
+            except BackendUnavailableError:
+                continue  # the fetch beside us tells of it
+            for task, delivery in self._running.items():
+                if delivery.id in asked:
+                    task.cancel()
+
+    def _is_over(self) -> bool:
+        return self._plan.until is not None and monotonic() >= self._plan.until

@@ -1,0 +1,256 @@
+"""`Consumer`: the user's class, and the typed function that is one too."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from mindtrace.core import MindtraceABC, TaskSchema
+
+from mindtrace.jobs.execution import Progress, current
+from mindtrace.jobs.executor import Handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mindtrace.jobs.consumer_backend import ConsumerBackend
+    from mindtrace.jobs.orchestrator import Orchestrator
+    from mindtrace.jobs.retry import RetryPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Consumer(MindtraceABC):
+    """Runs jobs: subclass it and implement `run` (`def` or `async def`).
+
+    A job is delivered at least once: after a crash it runs again, so `run` should be safe to repeat
+    or fence its effects with `job_dict["delivery"]`. What `run` returns is validated against the
+    schema's output model; what it raises puts the job to the dead letters or, with a retry policy,
+    back into the queue.
+
+    Args:
+        job_type_name: the queue that `connect` uses by default.
+    """
+
+    def __init__(self, job_type_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_type_name = job_type_name
+        self.queue_name: str | None = None
+        self.job_schema: TaskSchema | None = None
+        self.orchestrator: Orchestrator | None = None
+        self.consumer_backend: ConsumerBackend | None = None
+
+    def run(self, job_dict: Any) -> Any:  # noqa: ANN401 - a JobDict; older code names it otherwise
+        """Run one job and return its output: a dict, an output model, or None for no result."""
+        message = f"{type(self).__name__} must implement run(self, job_dict)"
+        raise NotImplementedError(message)
+
+    # connecting
+
+    def connect(self, orchestrator: Orchestrator, queue: str | None = None) -> None:
+        """Consume `queue` (by default the name given at construction) of this orchestrator.
+
+        A queue that is missing is declared (fifo).
+
+        Raises:
+            RuntimeError: this object is connected already.
+        """
+        name = queue or self.job_type_name
+        if name is None:
+            message = (
+                f"which queue? {type(self).__name__}('queue') or connect(orchestrator, 'queue')"
+            )
+            raise ValueError(message)
+        self.connect_to_orchestrator(orchestrator, name)
+
+    def connect_to_orchestrator(self, orchestrator: Orchestrator, queue_name: str) -> None:
+        """Consume `queue_name` of this orchestrator; see `connect`."""
+        if self.consumer_backend is not None:
+            message = (
+                f"Consumer already connected to queue {self.queue_name!r}. "
+                "Make another consumer object for another queue, or call close() first."
+            )
+            raise RuntimeError(message)
+        orchestrator.ensure_queue(queue_name)
+        self.consumer_backend = orchestrator.backend.create_consumer_backend(
+            queue_name, orchestrator, self._handler()
+        )
+        self.orchestrator = orchestrator
+        self.queue_name = queue_name
+        self.job_schema = orchestrator.schema_of(queue_name)
+
+    def connect_to_orchestrator_via_backend_args(
+        self, backend_args: dict[str, Any], queue_name: str
+    ) -> None:
+        """Connect with what `backend.consumer_backend_args` gave, in this process or another."""
+        from mindtrace.jobs.orchestrator import Orchestrator  # noqa: PLC0415 - it imports this
+        from mindtrace.jobs.loading import backend_from_args  # noqa: PLC0415 - as above
+
+        self.connect_to_orchestrator(Orchestrator(backend_from_args(backend_args)), queue_name)
+
+    connect_to_orchestator_via_backend_args = connect_to_orchestrator_via_backend_args
+
+    # consuming
+
+    def consume(
+        self,
+        num_messages: int | None = 0,
+        queues: str | Sequence[str] | None = None,
+        block: bool = True,  # noqa: FBT001, FBT002 - the older signature
+        *,
+        timeout: float | None = None,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+        prefetch_count: int | None = None,
+    ) -> int:
+        """Handle jobs and return how many were handled, failures included.
+
+        In the main thread, SIGTERM and SIGINT finish the job in hand, release the others and return;
+        a second signal returns at once, and the job in hand is then delivered again.
+
+        Args:
+            num_messages: how many to handle in all; 0 or None for no limit.
+            queues: one or several queues, served in turn; by default the connected one.
+            block: whether to wait for jobs; False returns when none is ready.
+            timeout: seconds after which it returns, once the job in hand is done.
+            concurrency: jobs handled at a time: threads for `def run`, one event loop for `async def`.
+            prefetch: jobs to hold; by default as many as run in about 0.1 s, and one of a priority
+                queue.
+            prefetch_count: the older name of `prefetch`.
+
+        Raises:
+            RuntimeError: not connected, or consuming already.
+            QueueNotFoundError: a queue does not exist, or was deleted meanwhile.
+        """
+        return self._connected().consume(
+            num_messages,
+            queues=queues,
+            block=block,
+            timeout=timeout,
+            concurrency=concurrency,
+            prefetch=prefetch if prefetch is not None else prefetch_count,
+        )
+
+    def consume_until_empty(
+        self,
+        queues: str | Sequence[str] | None = None,
+        block: bool = True,  # noqa: FBT001, FBT002 - the older signature
+        *,
+        timeout: float | None = None,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+    ) -> int:
+        """Handle jobs until none is ready, and return how many were handled.
+
+        Jobs that are delayed, wait for a retry or are held by other consumers are not waited for.
+        `block` is accepted for older code and changes nothing.
+        """
+        return self._connected().consume_until_empty(
+            queues=queues, block=block, timeout=timeout, concurrency=concurrency, prefetch=prefetch
+        )
+
+    def stop(self) -> None:
+        """Make a running `consume` finish the jobs in hand and return; from any thread."""
+        if self.consumer_backend is not None:
+            self.consumer_backend.stop()
+
+    def close(self) -> None:
+        """Stop and disconnect; the object may be connected again."""
+        self.stop()
+        self.consumer_backend = None
+
+    # inside of run
+
+    @staticmethod
+    def cancelled() -> bool:
+        """Tell, inside of `run`, whether somebody cancelled this job; at most 0.1 s old."""
+        execution = current.get()
+        return execution is not None and execution.cancelled()
+
+    @staticmethod
+    def progress(total: float | None = None) -> Progress:
+        """Return the progress of the current job: `with Consumer.progress(n) as p: p.advance()`."""
+        return Progress(total)
+
+    def _connected(self) -> ConsumerBackend:
+        if self.consumer_backend is None:
+            message = "Consumer not connected. Call connect() first."
+            raise RuntimeError(message)
+        return self.consumer_backend
+
+    def _handler(self) -> Handler:
+        return Handler(self.run, is_async=inspect.iscoroutinefunction(self.run))
+
+
+class FunctionConsumer(Consumer, Generic[P, R]):
+    """A typed function that is a consumer too: made by `@schema.handler` or `handler(schema)`.
+
+    Called, it is the function itself. Its argument is the schema's input model.
+    """
+
+    def __init__(
+        self,
+        schema: TaskSchema,
+        function: Callable[P, R],
+        *,
+        retry: RetryPolicy | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(schema.name)
+        self.schema = schema
+        self.function = function
+        self._retry = retry
+        self._timeout = timeout
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function directly, without a queue."""
+        return self.function(*args, **kwargs)
+
+    def connect_to_orchestrator(
+        self, orchestrator: Orchestrator, queue_name: str | None = None
+    ) -> None:
+        """Register the schema there, and consume its queue (or another one)."""
+        if orchestrator.schema_of(self.schema.name) is None:
+            orchestrator.register(self.schema)
+        super().connect_to_orchestrator(orchestrator, queue_name or self.schema.name)
+
+    def _handler(self) -> Handler:
+        return Handler(
+            self.function,
+            typed=True,
+            is_async=inspect.iscoroutinefunction(self.function),
+            retry=self._retry,
+            timeout=self._timeout,
+            schema=self.schema,
+        )
+
+
+def handler(
+    schema: TaskSchema,
+    *,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+) -> Callable[[Callable[P, R]], FunctionConsumer[P, R]]:
+    """Turn a typed function into a consumer of the schema's queue; `@schema.handler` is the same.
+
+    Args:
+        schema: names the queue and the models.
+        retry: the retry policy of its jobs, where the publish says none.
+        timeout: seconds one run may take, likewise.
+    """
+
+    def decorate(function: Callable[P, R]) -> FunctionConsumer[P, R]:
+        return FunctionConsumer(schema, function, retry=retry, timeout=timeout)
+
+    return decorate
+
+
+def make_handler(
+    schema: TaskSchema, function: Callable[..., object], options: dict[str, Any]
+) -> FunctionConsumer[..., object]:
+    """Do what `TaskSchema.handler` asks for; core calls it through its hook."""
+    return FunctionConsumer(schema, function, **options)

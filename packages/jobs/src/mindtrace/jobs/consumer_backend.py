@@ -1,0 +1,221 @@
+"""The engine of a consumer: plans a `consume`, runs its lanes, and stops them.
+
+Every backend's `XConsumerBackend` is a thin name for this one class.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from mindtrace.core import Mindtrace
+
+from mindtrace.jobs.async_lane import AsyncLane
+from mindtrace.jobs.errors import QueueNotFoundError
+from mindtrace.jobs.executor import Executor, Handler, QueueFacts, StopNow, facts_of
+from mindtrace.jobs.lane import Lane, Plan
+from mindtrace.jobs.prefetch import Quota, Window
+from mindtrace.jobs.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mindtrace.jobs.orchestrator import Orchestrator
+
+JOIN_SLICE = 0.2
+
+
+class ConsumerBackend(Mindtrace):
+    """Consumes queues of one orchestrator through one handler.
+
+    Args:
+        queue_name: the queue consumed unless `queues` says otherwise.
+        owner: the orchestrator.
+        handler: what runs the jobs: a callable that takes the job, or a `Handler`.
+        prefetch_count: a fixed number of jobs to hold; None follows the measured run time.
+        poll_timeout: accepted for older code; nothing polls.
+    """
+
+    def __init__(
+        self,
+        queue_name: str,
+        owner: Orchestrator,
+        handler: Callable[[Any], Any] | Handler | None = None,
+        *,
+        prefetch_count: int | None = None,
+        poll_timeout: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.queue_name = queue_name
+        self.queues = [queue_name]
+        self.orchestrator = owner
+        self.poll_timeout = poll_timeout
+        self._prefetch = prefetch_count
+        self._handler = handler if isinstance(handler, Handler) or not handler else Handler(handler)
+        self._stopping = False
+        self._lanes: list[Lane | AsyncLane] = []
+
+    def set_poll_timeout(self, timeout: float) -> None:
+        """Accept a poll timeout, for older code; nothing polls."""
+        self.poll_timeout = timeout
+
+    def set_prefetch_count(self, count: int | None) -> None:
+        """Hold a fixed number of jobs from the next `consume` on; None follows the run time."""
+        self._prefetch = count
+
+    def consume(
+        self,
+        num_messages: int | None = 0,
+        *,
+        queues: str | Sequence[str] | None = None,
+        block: bool = True,
+        timeout: float | None = None,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+    ) -> int:
+        """Handle jobs and return how many; see `Consumer.consume`."""
+        self._check(num_messages, concurrency, timeout)
+        handler = self._needed_handler()
+        names = self._names(queues)
+        quota = Quota(num_messages)
+        plan = Plan(
+            queues=names,
+            quota=quota,
+            until=None if timeout is None else monotonic() + timeout,
+            block=block,
+            stopping=self._is_stopping,
+            executor=Executor(handler, self._facts_with(handler), self.logger),
+            logger=self.logger,
+        )
+        self._stopping = False
+        with StopSignals(self.stop):
+            try:
+                self._run(handler, plan, self._window_size(names, prefetch), concurrency)
+            except (KeyboardInterrupt, StopNow):
+                self.logger.warning("Stopped at once; the job in hand will run again.")
+            finally:
+                self._lanes = []
+        return quota.handled
+
+    def consume_until_empty(
+        self,
+        *,
+        queues: str | Sequence[str] | None = None,
+        block: bool = True,  # noqa: ARG002 - part of the older signature
+        timeout: float | None = None,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+    ) -> int:
+        """Handle jobs until none is ready and return how many; see `Consumer.consume_until_empty`."""
+        return self.consume(
+            queues=queues, block=False, timeout=timeout, concurrency=concurrency, prefetch=prefetch
+        )
+
+    def process_message(self, message: object) -> bool:
+        """Run the handler on a job dict directly, without a queue; tell whether it did not raise."""
+        if not isinstance(message, dict):
+            return False
+        try:
+            self._needed_handler().call(message)
+        except Exception:
+            self.logger.exception("process_message: the handler raised")
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Ask a running `consume` to finish the jobs in hand and return; safe in a signal handler."""
+        self._stopping = True
+        for lane in self._lanes:
+            lane.wake()
+
+    def close(self) -> None:
+        """Stop. The orchestrator's connection stays open, for it is shared."""
+        self.stop()
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
+
+    def _run(self, handler: Handler, plan: Plan, window: int | None, concurrency: int) -> None:
+        store = self.orchestrator.backend.store
+        if handler.is_async:
+            # an event loop of its own thread: a caller may be inside a running loop already
+            self._in_threads([AsyncLane(store, plan, concurrency)])
+        elif concurrency > 1:
+            self._in_threads([Lane(store, plan, Window(window)) for _ in range(concurrency)])
+        else:
+            lane = Lane(store, plan, Window(window))
+            self._lanes = [lane]
+            lane.run()
+
+    def _in_threads(self, lanes: Sequence[Lane | AsyncLane]) -> None:
+        self._lanes = list(lanes)
+        errors: list[BaseException] = []
+
+        def run(lane: Lane | AsyncLane) -> None:
+            try:
+                lane.run()
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                errors.append(error)
+                self.stop()
+
+        threads = [
+            threading.Thread(target=run, args=(lane,), name=f"mindtrace-lane-{number}", daemon=True)
+            for number, lane in enumerate(lanes)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(JOIN_SLICE)
+        except (KeyboardInterrupt, StopNow):
+            # threads cannot be ended: their jobs are let go, and what they still say is stale
+            for lane in lanes:
+                lane.let_go()
+            raise
+        if errors:
+            raise errors[0]
+
+    def _names(self, queues: str | Sequence[str] | None) -> list[str]:
+        names = [queues] if isinstance(queues, str) else list(queues or self.queues)
+        known = self.orchestrator.backend.store.queues()
+        for name in names:
+            if name not in known:
+                raise QueueNotFoundError(name, known)
+        return names
+
+    def _window_size(self, names: list[str], prefetch: int | None) -> int | None:
+        """Return the number said, 1 where a priority queue takes part, else None: adaptive."""
+        chosen = prefetch if prefetch is not None else self._prefetch
+        if chosen is not None:
+            return chosen
+        known = self.orchestrator.backend.store.queues()
+        return 1 if any(known[name].queue_type == "priority" for name in names) else None
+
+    def _facts_with(self, handler: Handler) -> Callable[[str], QueueFacts]:
+        def facts(queue: str) -> QueueFacts:
+            options = self.orchestrator.backend.store.queues()[queue].options
+            return facts_of(self.orchestrator.schema_of(queue), options, handler)
+
+        return facts
+
+    def _needed_handler(self) -> Handler:
+        if self._handler is None:
+            message = "this consumer backend has no handler; connect a Consumer, or pass one"
+            raise RuntimeError(message)
+        return self._handler
+
+    def _check(self, num_messages: int | None, concurrency: int, timeout: float | None) -> None:
+        if num_messages is not None and num_messages < 0:
+            message = f"num_messages is 0 (no limit) or more, not {num_messages!r}"
+            raise ValueError(message)
+        if concurrency < 1:
+            message = f"concurrency is at least 1, not {concurrency!r}"
+            raise ValueError(message)
+        if timeout is not None and not timeout >= 0:
+            message = f"timeout takes seconds that are not negative, not {timeout!r}"
+            raise ValueError(message)
+        if self._lanes:
+            message = "this consumer is consuming already; use concurrency=, or another object"
+            raise RuntimeError(message)

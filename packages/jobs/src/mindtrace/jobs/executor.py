@@ -1,0 +1,211 @@
+"""One delivery: decode, validate, run, validate the output, decide; the result is a `Settlement`.
+
+The steps are the same for plain and for `async` handlers; only the call in the middle differs.
+Nothing that a handler raises leaves this module, but for `KeyboardInterrupt` and `StopNow`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from mindtrace.jobs import wire
+from mindtrace.jobs.backend import Delivery, Failure, Holder, QueueOptions, Settlement
+from mindtrace.jobs.errors import JobTimeoutError, JobValidationError
+from mindtrace.jobs.execution import Execution, current
+from mindtrace.jobs.retry import Reject, RetryPolicy, decide
+from mindtrace.jobs.timeouts import run_bounded
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
+    from mindtrace.core import TaskSchema
+
+    from mindtrace.jobs.job import JobDict
+
+TRACEBACK_LIMIT = 64 * 1024
+"""Bytes of a traceback that are kept: its end, where the error is."""
+
+_ONE_ATTEMPT = RetryPolicy()
+
+
+class StopNow(BaseException):
+    """A second stop signal came: end at once, the job in hand counts as lost."""
+
+
+class Handler(NamedTuple):
+    """What runs jobs, and how it wants to be called."""
+
+    call: Callable[[Any], Any]
+    typed: bool = False
+    """Whether it takes the input model instead of the `JobDict`."""
+    is_async: bool = False
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    schema: TaskSchema | None = None
+    """The schema it was written for, before the one registered for a queue."""
+
+
+class QueueFacts(NamedTuple):
+    """What holds for every job of one queue, as this consumer sees it."""
+
+    schema: TaskSchema | None
+    retry: RetryPolicy
+    timeout: float | None
+
+
+def facts_of(schema: TaskSchema | None, options: QueueOptions, handler: Handler) -> QueueFacts:
+    """Return a queue's facts: what the handler says wins over the schema, that over the queue."""
+    schema = handler.schema or schema
+    of_schema = schema.retry if schema and isinstance(schema.retry, RetryPolicy) else None
+    return QueueFacts(
+        schema,
+        handler.retry or of_schema or options.retry or _ONE_ATTEMPT,
+        handler.timeout or (schema and schema.timeout) or options.timeout,
+    )
+
+
+class _Prepared(NamedTuple):
+    job: JobDict
+    argument: Any
+    facts: QueueFacts
+    timeout: float | None
+
+
+class Executor:
+    """Runs deliveries through one handler."""
+
+    def __init__(
+        self, handler: Handler, facts: Callable[[str], QueueFacts], logger: logging.Logger
+    ) -> None:
+        self._handler = handler
+        self._facts_of = facts
+        self._facts: dict[str, QueueFacts] = {}
+        self._logger = logger
+
+    def execute(self, delivery: Delivery, holder: Holder) -> Settlement:
+        """Run one delivery and say how it ended."""
+        try:
+            job = self._prepare(delivery)
+        except (wire.Undecodable, JobValidationError) as error:
+            return self._invalid(delivery, error)
+        execution = Execution(delivery, holder)
+        token = current.set(execution)
+        try:
+            if job.timeout is None:
+                output = self._handler.call(job.argument)
+            else:
+                output = run_bounded(self._handler.call, job.argument, job.timeout, delivery.id)
+        except (KeyboardInterrupt, StopNow):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
+            if execution.was_cancelled:
+                return Settlement(delivery, "ack")  # the store ends it as cancelled
+            return self._failed(delivery, job, error)
+        finally:
+            current.reset(token)
+        if output is None and delivery.keep is None:
+            return Settlement(delivery, "ack")
+        return self._completed(delivery, job, output)
+
+    async def execute_async(self, delivery: Delivery, holder: Holder) -> Settlement:
+        """Run one delivery through an async handler and say how it ended."""
+        try:
+            job = self._prepare(delivery)
+        except (wire.Undecodable, JobValidationError) as error:
+            return self._invalid(delivery, error)
+        token = current.set(Execution(delivery, holder))
+        bound = asyncio.timeout(job.timeout)
+        try:
+            async with bound:
+                output = await self._handler.call(job.argument)
+        except BaseException as error:  # noqa: BLE001 - as above; a loop's own thread gets no signals
+            if isinstance(error, TimeoutError) and bound.expired():
+                error = JobTimeoutError(delivery.id, job.timeout or 0.0)
+            return self._failed(delivery, job, error)
+        finally:
+            current.reset(token)
+        return self._completed(delivery, job, output)
+
+    def _prepare(self, delivery: Delivery) -> _Prepared:
+        facts = self._facts.get(delivery.queue)
+        if facts is None:
+            facts = self._facts[delivery.queue] = self._facts_of(delivery.queue)
+        job = wire.decode(delivery)
+        model = wire.validate_payload(facts.schema, job["payload"]) if facts.schema else None
+        job["status"] = "running"
+        options = job.pop("options")
+        timeout = facts.timeout
+        if options:
+            timeout = options.get("timeout") or timeout
+            if options.get("retry"):
+                facts = facts._replace(retry=RetryPolicy.from_json(options["retry"]))
+        argument = job
+        if self._handler.typed:
+            argument = job["payload"] if model is None else model
+        return _Prepared(job, argument, facts, timeout)
+
+    def _completed(self, delivery: Delivery, job: _Prepared, output: Any) -> Settlement:  # noqa: ANN401
+        result = None
+        if output is not None:
+            try:
+                if job.facts.schema is not None:
+                    output = wire.validate_output(job.facts.schema, output)
+                result = to_json(output).decode()
+            except (JobValidationError, PydanticSerializationError, ValueError) as error:
+                return self._failed(delivery, job, error, trace=False)
+        return Settlement(delivery, "ack", result=result if delivery.keep is not None else None)
+
+    def _invalid(self, delivery: Delivery, error: Exception) -> Settlement:
+        self._logger.warning(
+            "Job %s of queue %s cannot run and is now a dead letter: %s",
+            delivery.id, delivery.queue, error, extra=_facts(delivery),
+        )
+        return wire.undecodable(delivery, error)
+
+    def _failed(
+        self, delivery: Delivery, job: _Prepared, error: BaseException, *, trace: bool = True
+    ) -> Settlement:
+        attempt = delivery.attempts + 1
+        verdict = decide(error, attempt, job.facts.retry)
+        if verdict.action == "retry":
+            self._logger.warning(
+                "Job %s of queue %s failed (attempt %d), again in %.1f s: %s",
+                delivery.id, delivery.queue, attempt, verdict.delay, _brief(error),
+                extra=_facts(delivery),
+            )
+            return Settlement(delivery, "nack", delay=verdict.delay, attempts=attempt)
+        message = error.reason if isinstance(error, Reject) else str(error)
+        text = _traceback(error) if trace else ""
+        failure = Failure(verdict.reason, type(error).__name__, _clipped(message), text)
+        self._logger.warning(
+            "Job %s of queue %s failed (attempt %d) and is now a dead letter: %s",
+            delivery.id, delivery.queue, attempt, _brief(error), extra=_facts(delivery),
+        )
+        return Settlement(delivery, "reject", attempts=attempt, failure=failure)
+
+
+def _facts(delivery: Delivery) -> dict[str, Any]:
+    return {"job_id": delivery.id, "queue": delivery.queue, "delivery": delivery.delivery}
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the traceback from the handler's own frame on, without our frames above it."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    return _clipped("".join(traceback.format_exception(type(error), error, frames)))
+
+
+def _clipped(text: str) -> str:
+    """Return text that every store takes: no lone surrogates, and its end if it is too long."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= TRACEBACK_LIMIT:
+        return raw.decode()
+    return "...\n" + raw[-TRACEBACK_LIMIT + 8 :].decode("utf-8", "ignore")

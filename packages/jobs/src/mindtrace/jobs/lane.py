@@ -1,0 +1,270 @@
+"""One lane of a consumer: fetch, hold, run, settle, in one thread and with one hold on the store.
+
+A `consume` runs as many lanes as its concurrency says. Outcomes travel with the next fetch. While
+a handler takes long, the `Watch` beside it gives back the jobs that have not begun and settles
+those that are done.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+from mindtrace.jobs.backend import Delivery, Holder, Settlement, Store
+from mindtrace.jobs.errors import BackendUnavailableError, StaleDeliveryError
+from mindtrace.jobs.prefetch import HOLD_SECONDS, Quota, Window
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Sequence
+
+    from mindtrace.jobs.executor import Executor
+
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+SLICE = 0.25
+"""Seconds between looks at the stop flag while a lost store is waited for."""
+
+
+class Plan(NamedTuple):
+    """What one `consume` was asked to do; shared by its lanes."""
+
+    queues: Sequence[str]
+    quota: Quota
+    until: float | None
+    """The monotonic moment to stop at; None for none."""
+    block: bool
+    stopping: Callable[[], bool]
+    executor: Executor
+    logger: logging.Logger
+
+
+class Link:
+    """A hold on the store that outlives the store's absence."""
+
+    def __init__(self, store: Store, plan: Plan) -> None:
+        self._store = store
+        self._plan = plan
+        self._pause = FIRST_PAUSE
+        self.away = False
+        self.holder = self._hold()
+
+    def _hold(self) -> Holder:
+        while True:
+            try:
+                holder = self._store.holder()
+            except BackendUnavailableError as error:
+                self._lost(error)
+                if self._plan.stopping():
+                    raise
+            else:
+                self._found()
+                return holder
+
+    def exchange(self, limit: int, settlements: Sequence[Settlement]) -> list[Delivery] | None:
+        """Settle and fetch; None when the store is away: nothing was settled, try again."""
+        try:
+            received = self.holder.receive(
+                self._plan.queues, limit=limit, wait=self._wait(), settlements=settlements
+            )
+        except BackendUnavailableError as error:
+            self._lost(error)
+            return None
+        self._found()
+        self.tell_stale(received.stale)
+        return received.deliveries
+
+    def settle(self, settlements: Sequence[Settlement]) -> bool:
+        """Settle; False when the store is away."""
+        try:
+            stale = self.holder.settle(settlements)
+        except BackendUnavailableError as error:
+            self._lost(error)
+            return False
+        self._found()
+        self.tell_stale(stale)
+        return True
+
+    def settle_at_last(self, settlements: Sequence[Settlement]) -> None:
+        """Settle before leaving; an absent store gets a last bounded number of chances."""
+        for _ in range(5):
+            if not settlements or self.settle(settlements):
+                return
+        self._plan.logger.warning(
+            "%d outcomes could not be settled; those jobs will run again", len(settlements)
+        )
+
+    def tell_stale(self, stale: Sequence[Settlement]) -> None:
+        """Log settles that were refused."""
+        for each in stale:
+            refused = StaleDeliveryError(each.delivery.id, each.delivery.delivery)
+            self._plan.logger.warning("StaleDeliveryError: %s", refused)
+
+    def _wait(self) -> float | None:
+        if not self._plan.block or self._plan.stopping():
+            return 0
+        return None if self._plan.until is None else max(0.0, self._plan.until - monotonic())
+
+    def _lost(self, error: BackendUnavailableError) -> None:
+        if not error.transient:
+            raise error
+        if not self.away:
+            self.away = True
+            self._plan.logger.warning("%s Waiting for it to come back.", error)
+        # full jitter up to the pause, in slices, so that a stop is heard
+        end = monotonic() + self._pause * random.uniform(0.5, 1)  # noqa: S311 - not a secret
+        while (left := end - monotonic()) > 0 and not self._plan.stopping():
+            threading.Event().wait(min(left, SLICE))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _found(self) -> None:
+        if self.away:
+            self.away = False
+            self._pause = FIRST_PAUSE
+            self._plan.logger.warning("The %s backend is back.", self._store.backend)
+
+
+class Lane:
+    """Runs jobs one after the other until its plan is done."""
+
+    def __init__(self, store: Store, plan: Plan, window: Window) -> None:
+        self._plan = plan
+        self._window = window
+        self._link = Link(store, plan)
+        self._waiting: deque[Delivery] = deque()
+        self._done: deque[Settlement] = deque()
+        self._watch: Watch | None = None
+        self.began_at = 0.0
+
+    def wake(self) -> None:
+        """Make the lane look at its stop flag; safe in a signal handler."""
+        self._link.holder.wake()
+
+    def run(self) -> None:
+        """Fetch and run until the plan is done or says stop."""
+        finished = False
+        try:
+            self._loop()
+            finished = True
+        finally:
+            if self._watch is not None:
+                self._watch.close()
+            if finished:
+                self._link.settle_at_last(self._taken(self._done))
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close the hold. What has not begun is released; a job in hand counts as lost."""
+        back = [Settlement(each, "release") for each in self._taken(self._waiting)]
+        try:
+            self._link.holder.settle([*self._taken(self._done), *back])
+            self._link.holder.close()
+        except BackendUnavailableError as error:
+            self._plan.logger.warning("%s What was held comes back by itself.", error)
+
+    def _loop(self) -> None:
+        plan = self._plan
+        while not plan.stopping() and not self._is_over():
+            reserved = plan.quota.take(self._window.limit, plan.stopping)
+            if reserved == 0:
+                return
+            settlements = self._taken(self._done)
+            deliveries = self._link.exchange(reserved, settlements)
+            if deliveries is None:
+                self._done.extendleft(reversed(settlements))
+            handled = self._run_batch(deliveries) if deliveries else 0
+            plan.quota.give_back(reserved, handled)
+            if deliveries is not None and not deliveries and not plan.block:
+                return
+
+    def _is_over(self) -> bool:
+        return self._plan.until is not None and monotonic() >= self._plan.until
+
+    def _run_batch(self, deliveries: list[Delivery]) -> int:
+        """Run what was fetched; return how many were handled rather than given back."""
+        execute, holder, stopping = self._plan.executor.execute, self._link.holder, self._plan.stopping
+        waiting, done = self._waiting, self._done
+        self.began_at = began_at = monotonic()
+        waiting.extend(deliveries)
+        if len(deliveries) > 1:
+            self._watched()
+        handled = 0
+        while waiting and not stopping():
+            try:
+                delivery = waiting.popleft()
+            except IndexError:  # the watch was faster
+                break
+            done.append(execute(delivery, holder))
+            self.began_at = monotonic()
+            handled += 1
+        if waiting:
+            done.extend(Settlement(each, "release") for each in self._taken(waiting))
+        if self._watch is not None:
+            self._watch.rest()
+        self._window.ran(self.began_at - began_at, handled)
+        return handled
+
+    def _watched(self) -> None:
+        if self._watch is None:
+            self._watch = Watch(self)
+        self._watch.begin()
+
+    def relieve(self) -> None:
+        """Called by the watch while a handler takes long: give back and settle what can be."""
+        settlements = self._taken(self._done)
+        back = self._taken(self._waiting)
+        settlements += [Settlement(each, "release") for each in back]
+        try:
+            if settlements:
+                self._link.tell_stale(self._link.holder.settle(settlements))
+        except BackendUnavailableError:
+            # the lane meets the same fault with these at its next fetch, and tells of it
+            self._done.extend(settlements)
+
+    @staticmethod
+    def _taken(items: deque) -> list:  # pyright: ignore[reportMissingTypeArgument,reportUnknownParameterType]
+        """Empty a deque that another thread may be emptying as well."""
+        taken: list = []  # pyright: ignore[reportMissingTypeArgument,reportUnknownVariableType]
+        try:
+            while True:
+                taken.append(items.popleft())
+        except IndexError:
+            return taken
+
+
+class Watch:
+    """A thread beside a lane that holds several jobs: it relieves the lane when one takes long."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._busy = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mindtrace-watch", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """A batch begins."""
+        self._busy.set()
+
+    def rest(self) -> None:
+        """The batch is done."""
+        self._busy.clear()
+
+    def close(self) -> None:
+        """End the thread and wait for it."""
+        self._closed = True
+        self._busy.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._busy.wait()
+            if self._closed:
+                return
+            pause.wait(HOLD_SECONDS / 2)
+            if self._busy.is_set() and monotonic() - self._lane.began_at > HOLD_SECONDS:
+                self._lane.relieve()

@@ -1,0 +1,204 @@
+"""`LocalHolder`: one consumer's hold on the SQLite store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from mindtrace.jobs.backend import Delivery, Reception, Settlement
+from mindtrace.jobs.errors import BackendUnavailableError
+from mindtrace.jobs.local import statements as sql
+from mindtrace.jobs.local import transitions
+from mindtrace.jobs.local.presence import queue_bit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from sqlite3 import Connection
+
+    from mindtrace.jobs.local.store import LocalStore
+    from mindtrace.jobs.local.transitions import QueueRow
+
+LOOK_AGAIN = 1.0
+"""Seconds a waiting holder blocks at most before it looks whether another one died."""
+
+REAP_EVERY = 0.5
+"""Seconds between two such looks of a holder that is busy."""
+
+
+class LocalHolder:
+    """A living hold on a `LocalStore`: its slot's kernel lock stands for all that it leased.
+
+    `receive` is called by one thread at a time; the other methods by any.
+    """
+
+    def __init__(self, store: LocalStore, slot: int) -> None:
+        self._store = store
+        self._slot = slot
+        self._turn = 0
+        self._woken = False  # a plain flag: a signal handler sets it, whatever lock it interrupted
+        self._open = True
+        self._reaped_at = store.monotonic()
+
+    def receive(
+        self,
+        queues: Sequence[str],
+        *,
+        limit: int,
+        wait: float | None,
+        settlements: Sequence[Settlement] = (),
+    ) -> Reception:
+        """Settle, then lease up to `limit` jobs of one of the queues; see `Holder.receive`."""
+        deliveries, stale = self._exchange(queues, limit, settlements)
+        if deliveries or wait == 0 or self._woken:
+            self._woken = False
+            return Reception(deliveries, stale)
+        end = None if wait is None else self._store.monotonic() + wait
+        while not self._woken:
+            left = LOOK_AGAIN if end is None else end - self._store.monotonic()
+            if left <= 0:
+                break
+            deliveries = self._look_and_block(queues, limit, min(left, LOOK_AGAIN))
+            if deliveries:
+                break
+        self._woken = False
+        return Reception(deliveries, stale)
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Settle deliveries and return those that were refused as stale."""
+        if not settlements:
+            return []
+        self._check_open()
+        with self._store.database.writing() as c:
+            stale = transitions.settle(c, settlements, self._store.options(), self._store.now())
+        self._ring_after(settlements)
+        return stale
+
+    def cancelled(self) -> frozenset[str]:
+        """Return the ids, among the jobs held here, whose cancelling was asked for."""
+        with self._store.database.reading() as c:
+            return frozenset(
+                job_id
+                for (job_id,) in c.execute(
+                    "select id from jobs where holder = ? and state = 2 and cancel = 1",
+                    (self._slot,),
+                )
+            )
+
+    def progress(self, delivery: Delivery, done: float, total: float | None) -> None:
+        """Record how far a delivery is. A stale delivery records nothing."""
+        with self._store.database.writing() as c:
+            c.execute(
+                "update jobs set progress = ? where seq = ? and delivery = ? and state = 2",
+                (json.dumps([done, total]), delivery.entry, delivery.delivery),
+            )
+
+    def wake(self) -> None:
+        """Make a blocked `receive` return empty-handed."""
+        self._woken = True
+        if self._open:
+            self._store.presence.wake(self._slot)
+
+    def close(self) -> None:
+        """Let go: what is still held is ready again, counted as lost."""
+        if self._open:
+            self._open = False
+            try:
+                self._store.lose(self._slot)
+            finally:
+                self._store.presence.release(self._slot)
+
+    def abandon(self) -> None:
+        """Die as a killed process does: the kernel lock goes, nothing is written. For tests."""
+        self._open = False
+        self._store.presence.release(self._slot)
+
+    def _exchange(
+        self, queues: Sequence[str], limit: int, settlements: Sequence[Settlement]
+    ) -> tuple[list[Delivery], list[Settlement]]:
+        """Settle and claim in one transaction."""
+        self._check_open()
+        store = self._store
+        rows = store.rows(queues) if not settlements else None
+        if store.monotonic() - self._reaped_at >= REAP_EVERY:
+            self._reap()
+        stale: list[Settlement] = []
+        with store.database.writing() as c:
+            now = store.now()
+            if settlements:
+                stale = transitions.settle(c, settlements, store.options(), now)
+                rows = store.cached_rows(queues)
+            deliveries = self._claim(c, rows, limit, now) if rows else []
+        if settlements:
+            self._ring_after(settlements)
+        if not deliveries:
+            deliveries = self._second_look(queues, limit)
+        return deliveries, stale
+
+    def _second_look(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+        """Look whether queues went, came or changed, and whether a holder died; then claim again."""
+        before = self._store.cached_rows(queues)
+        rows = self._store.rows(queues, fresh=True)
+        if not self._reap() and rows == before:
+            return []
+        with self._store.database.writing() as c:
+            return self._claim(c, rows, limit, self._store.now())
+
+    def _claim(
+        self, c: Connection, rows: list[QueueRow], limit: int, now: float
+    ) -> list[Delivery]:
+        transitions.expire(c, now)
+        for offset in range(len(rows)):
+            place = (self._turn + offset) % len(rows)
+            row = rows[place]
+            c.execute(sql.PROMOTE, (row.queue, now))
+            deliveries = transitions.claim(c, row, self._slot, limit)
+            if deliveries:
+                self._turn = place + 1
+                return deliveries
+        return []
+
+    def _look_and_block(self, queues: Sequence[str], limit: int, longest: float) -> list[Delivery]:
+        """Show that this slot waits, look once more, and block until rung."""
+        store = self._store
+        rows = store.rows(queues)
+        mask = 0
+        for row in rows:
+            mask |= queue_bit(row.queue)
+        store.presence.show(self._slot, mask)
+        try:
+            deliveries, _ = self._exchange(queues, limit, ())
+            if not deliveries and not self._woken:
+                store.presence.wait(self._slot, min(longest, store.seconds_to_next_due(rows)))
+                deliveries, _ = self._exchange(queues, limit, ())
+        finally:
+            store.presence.show(self._slot, 0)
+        if deliveries:
+            self._pass_on(deliveries)
+        return deliveries
+
+    def _pass_on(self, deliveries: list[Delivery]) -> None:
+        """Ring one more of those who wait if there is more to do: a ring may have been meant for two."""
+        row = self._store.row(deliveries[0].queue)
+        with self._store.database.reading() as c:
+            more = c.execute(
+                "select 1 from jobs where queue = ? and state = 0 limit 1", (row.queue,)
+            ).fetchone()
+        if more:
+            self._store.presence.ring(queue_bit(row.queue), 1)
+
+    def _reap(self) -> bool:
+        self._reaped_at = self._store.monotonic()
+        return self._store.reap()
+
+    def _ring_after(self, settlements: Sequence[Settlement]) -> None:
+        """Wake those for whom the settled jobs made a difference."""
+        back = {each.delivery.queue for each in settlements if each.verdict in ("nack", "release")}
+        for name in back:
+            self._store.ring(name, len(settlements))
+        if any(each.delivery.keep is not None for each in settlements):
+            self._store.ring_results()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            reason = "this consumer's hold was closed; open a new one"
+            raise BackendUnavailableError("local", self._store.address, reason, transient=False)

@@ -1,0 +1,316 @@
+"""Who is alive, and who waits: kernel locks and named pipes, one of each for every holder.
+
+A holder has a *slot*, a small number. While its process lives, the kernel keeps a lock on that byte
+of `holders.lock`; the lock goes when the process does, however it ended. `fcntl.lockf` is used, not
+`flock`: a `flock` would live on in a child that a handler forked.
+
+A waiting holder shows a byte in `waiting` (shared memory) and blocks on its named pipe. A publisher
+looks at that memory after its commit and writes to the pipes of those who wait. The order "show the
+byte, look for jobs again, block" against "commit, look at the bytes" leaves no gap, for both sides
+pass through SQLite's own locks in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import os
+import select
+import stat
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+from mindtrace.jobs.errors import BackendUnavailableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLOTS = 4096
+RESULTS = 0x80
+"""The bit of those who wait for outcomes; the seven others stand for queues."""
+
+_NOBODY = bytes(SLOTS)
+
+
+def queue_bit(queue: int) -> int:
+    """Return the bit of a queue; queues that share one wake each other, which only costs a look."""
+    return 1 << queue % 7
+
+
+class Presence(Protocol):
+    """Slots of the living, and how to wake them."""
+
+    def acquire(self) -> int:
+        """Take a free slot and hold it until `release` or the end of this process."""
+        ...
+
+    def release(self, slot: int) -> None:
+        """Give up a slot; the kernel would do the same at the end of this process."""
+        ...
+
+    def seize(self, slot: int) -> bool:
+        """Take the slot of a holder that died; False while it lives. Ends with `release`."""
+        ...
+
+    def show(self, slot: int, mask: int) -> None:
+        """Say what the slot waits for (0: nothing any more)."""
+        ...
+
+    def wait(self, slot: int, seconds: float) -> None:
+        """Block until the slot is rung or the time is up; old rings count."""
+        ...
+
+    def ring(self, bit: int, count: int) -> None:
+        """Wake up to `count` of those who wait for `bit`."""
+        ...
+
+    def wake(self, slot: int) -> None:
+        """Ring one slot of this process; safe in a signal handler."""
+        ...
+
+
+class MemoryPresence:
+    """Presence within one process, for a store in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # SimpleQueue, not Event: its put may interrupt its get, as it does in a signal handler
+        self._bells: dict[int, SimpleQueue[None]] = {}
+        self._masks: dict[int, int] = {}
+
+    def acquire(self) -> int:
+        """Take a free slot."""
+        with self._lock:
+            slot = next(each for each in range(1, SLOTS) if each not in self._bells)
+            self._bells[slot] = SimpleQueue()
+            return slot
+
+    def release(self, slot: int) -> None:
+        """Give up a slot."""
+        with self._lock:
+            self._bells.pop(slot, None)
+            self._masks.pop(slot, None)
+
+    def seize(self, slot: int) -> bool:
+        """Take the slot of a holder that died; False while it lives."""
+        with self._lock:
+            if slot in self._bells:
+                return False
+            self._bells[slot] = SimpleQueue()
+            return True
+
+    def show(self, slot: int, mask: int) -> None:
+        """Say what the slot waits for."""
+        self._masks[slot] = mask
+
+    def wait(self, slot: int, seconds: float) -> None:
+        """Block until the slot is rung or the time is up."""
+        bell = self._bells[slot]
+        with contextlib.suppress(Empty):
+            bell.get(timeout=seconds)
+            while True:
+                bell.get_nowait()
+
+    def ring(self, bit: int, count: int) -> None:
+        """Wake up to `count` of those who wait for `bit`."""
+        if not self._masks:
+            return
+        with self._lock:
+            waiting = [slot for slot, mask in self._masks.items() if mask & bit][:count]
+            for slot in waiting:
+                self._masks[slot] = 0
+                self._bells[slot].put(None)
+
+    def wake(self, slot: int) -> None:
+        """Ring one slot. The lock is not taken: a signal handler may interrupt its owner."""
+        bell = self._bells.get(slot)
+        if bell is not None:
+            bell.put(None)
+
+
+class _LockFile:
+    """The file of kernel locks, opened once per process: closing any descriptor of it drops all."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+        self._own: set[int] = set()
+
+    def take(self, slot: int) -> bool:
+        # POSIX locks do not conflict inside one process, so its own are looked up in memory
+        with self._lock:
+            if slot in self._own:
+                return False
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    return False
+                raise
+            self._own.add(slot)
+            return True
+
+    def give(self, slot: int) -> None:
+        with self._lock:
+            if slot in self._own:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, slot)
+                self._own.discard(slot)
+
+
+_lock_files: dict[tuple[int, int], _LockFile] = {}
+_lock_files_lock = threading.Lock()
+
+
+def _lock_file(path: Path) -> _LockFile:
+    with _lock_files_lock:
+        path.touch(mode=0o600)
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        if key not in _lock_files:
+            _lock_files[key] = _LockFile(path)
+        return _lock_files[key]
+
+
+def _after_fork() -> None:
+    # the child owns none of its parent's locks; the inherited descriptors stay open, unused
+    global _lock_files_lock  # noqa: PLW0603 - a lock that a thread of the parent held is of no use
+    _lock_files_lock = threading.Lock()
+    _lock_files.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class FilePresence:
+    """Presence among all processes of a machine that use one folder; opened at first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._locks: _LockFile
+        self._waiting: mmap.mmap
+        self._pipes: dict[int, int]
+
+    def acquire(self) -> int:
+        """Take the lowest free slot."""
+        self._open()
+        for slot in range(1, SLOTS):
+            if self._locks.take(slot):
+                self._pipes[slot] = self._pipe(slot)
+                self._waiting[slot] = 0
+                return slot
+        reason = f"all {SLOTS - 1} places for consumers on this folder are taken"
+        raise BackendUnavailableError("local", str(self._folder), reason)
+
+    def release(self, slot: int) -> None:
+        """Give up a slot."""
+        if self._pid != os.getpid():
+            return
+        pipe = self._pipes.pop(slot, None)
+        if pipe is not None:
+            self._waiting[slot] = 0
+            os.close(pipe)
+        self._locks.give(slot)
+
+    def seize(self, slot: int) -> bool:
+        """Take the slot of a holder that died; False while it lives."""
+        self._open()
+        return self._locks.take(slot)
+
+    def show(self, slot: int, mask: int) -> None:
+        """Say what the slot waits for."""
+        self._waiting[slot] = mask
+
+    def wait(self, slot: int, seconds: float) -> None:
+        """Block until the slot is rung or the time is up."""
+        pipe = self._pipes[slot]
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        if poll.poll(seconds * 1000):
+            with contextlib.suppress(BlockingIOError):
+                os.read(pipe, 4096)
+
+    def ring(self, bit: int, count: int) -> None:
+        """Wake up to `count` of those who wait for `bit`."""
+        if self._pid != os.getpid():
+            self._open()
+        shown = self._waiting[:]
+        if shown == _NOBODY:
+            return
+        for slot, mask in enumerate(shown.rstrip(b"\0")):
+            if mask & bit:
+                self._waiting[slot] = 0
+                count -= self._write(slot)
+                if count <= 0:
+                    return
+
+    def wake(self, slot: int) -> None:
+        """Ring one slot of this process."""
+        pipe = self._pipes.get(slot)
+        if pipe is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.write(pipe, b"\0")
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            try:
+                self._locks = _lock_file(self._folder / "holders.lock")
+                self._waiting = _shared_bytes(self._folder / "waiting")
+                (self._folder / "wake").mkdir(mode=0o700, exist_ok=True)
+            except OSError as error:
+                raise self._unavailable(error) from error
+            self._pipes = {}
+            self._pid = os.getpid()
+
+    def _pipe(self, slot: int) -> int:
+        path = self._folder / "wake" / str(slot)
+        try:
+            if not (path.exists() and stat.S_ISFIFO(path.stat().st_mode)):
+                path.unlink(missing_ok=True)
+                os.mkfifo(path, 0o600)
+            # opened for both: it never reports an end of file when the last writer goes
+            pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            self._locks.give(slot)
+            raise self._unavailable(error) from error
+        with contextlib.suppress(BlockingIOError):
+            os.read(pipe, 4096)  # rings meant for the one who had the slot before
+        return pipe
+
+    def _write(self, slot: int) -> int:
+        """Ring a slot and return 1, or 0 when nobody listens there (any more)."""
+        try:
+            pipe = os.open(self._folder / "wake" / str(slot), os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return 0
+            raise self._unavailable(error) from error
+        try:
+            os.write(pipe, b"\0")
+        except (BlockingIOError, BrokenPipeError):
+            return 0  # a full pipe wakes its reader all the same; a broken one has none
+        finally:
+            os.close(pipe)
+        return 1
+
+    def _unavailable(self, error: OSError) -> BackendUnavailableError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+        reason = f"{error.strerror} ({error.filename or self._folder})"
+        return BackendUnavailableError("local", str(self._folder), reason, transient=full)
+
+
+def _shared_bytes(path: Path) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(descriptor).st_size < SLOTS:
+            # written in full: a page that only exists on paper ends the process on a full disk
+            os.pwrite(descriptor, _NOBODY, 0)
+        return mmap.mmap(descriptor, SLOTS)
+    finally:
+        os.close(descriptor)

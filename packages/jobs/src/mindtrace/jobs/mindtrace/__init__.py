@@ -1,0 +1,1 @@
+"""The old import path `mindtrace.jobs.mindtrace.types`."""

@@ -1,0 +1,3 @@
+"""The old import path of `JobType`."""
+
+from mindtrace.jobs.routing import JobType as JobType

@@ -1,0 +1,175 @@
+"""From what a user publishes to an `Entry`: checking and serialising, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mindtrace.jobs import wire
+from mindtrace.jobs.backend import Entry, QueueOptions, QueueType
+from mindtrace.jobs.ids import new_job_id
+from mindtrace.jobs.job import Job, input_of
+
+if TYPE_CHECKING:
+    from mindtrace.core import TaskSchema
+    from pydantic import BaseModel
+
+    from mindtrace.jobs.retry import RetryPolicy
+
+_PRIORITY_LIMIT = 1 << 62
+
+
+class Target(NamedTuple):
+    """A queue as a publisher sees it."""
+
+    queue: str
+    queue_type: QueueType
+    options: QueueOptions
+    schema: TaskSchema | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishOptions:
+    """What can be said with one publish; checked when it is made.
+
+    Attributes:
+        priority: higher runs first in a priority queue; elsewhere carried without effect.
+        delay: seconds before which the job does not run.
+        at: the moment before which it does not run; a datetime with a time zone.
+        ttl: seconds after which it expires unless it was handed out.
+        dedup_key: while a job of that key is unfinished in the queue, this publish adds nothing.
+        dedup_ttl: seconds from its publish for which the key counts even when the job has finished.
+        retry: the job's retry policy, before those of handler, schema and queue.
+        timeout: seconds its handler may run, likewise.
+        keep_result: whether its outcome is kept, likewise.
+        result_ttl: seconds a kept outcome stays readable, likewise.
+    """
+
+    priority: int | None = None
+    delay: float | None = None
+    at: datetime | None = None
+    ttl: float | None = None
+    dedup_key: str | None = None
+    dedup_ttl: float | None = None
+    retry: RetryPolicy | None = None
+    timeout: float | None = None
+    keep_result: bool | None = None
+    result_ttl: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        check_priority(self.priority)
+        if self.delay is not None and self.at is not None:
+            message = "give either delay= or at=, not both"
+            raise ValueError(message)
+        _check_seconds("delay", self.delay, above=False)
+        for name in ("ttl", "timeout", "result_ttl"):
+            _check_seconds(name, getattr(self, name))
+        _check_seconds("dedup_ttl", self.dedup_ttl, above=False)
+        if self.at is not None and (not _is_datetime(self.at) or self.at.tzinfo is None):
+            message = "at= takes a datetime with a time zone, such as datetime.now(UTC) + ..."
+            raise ValueError(message)
+        if self.dedup_ttl is not None and self.dedup_key is None:
+            message = "dedup_ttl= goes with dedup_key="
+            raise ValueError(message)
+
+    def seconds_of_delay(self, now: float) -> float:
+        """Return how long to hold the job back; a moment in the past is no delay."""
+        if self.at is not None:
+            return max(0.0, self.at.timestamp() - now)
+        return self.delay or 0.0
+
+    def run_options(self) -> dict[str, Any]:
+        """Return what travels with the job to whoever runs it."""
+        chosen = {"retry": self.retry and self.retry.to_json(), "timeout": self.timeout}
+        return {name: value for name, value in chosen.items() if value is not None}
+
+    def keep(self, target: Target) -> float | None:
+        """Return the seconds that the outcome is kept; None for not at all."""
+        schema, options = target.schema, target.options
+        wanted = self.keep_result
+        if wanted is None and schema is not None:
+            wanted = schema.keep_result
+        if not (options.keep_result if wanted is None else wanted):
+            return None
+        return self.result_ttl or (schema and schema.result_ttl) or options.result_ttl
+
+
+def check_priority(priority: object) -> None:
+    """Raise ValueError unless it is None or an integer that every store can order by."""
+    if priority is None:
+        return
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        message = f"priority takes an integer, not {type(priority).__name__}"
+        raise ValueError(message)  # noqa: TRY004 - the documented type
+    if abs(priority) >= _PRIORITY_LIMIT:
+        message = "priority lies between -2**62 and 2**62"
+        raise ValueError(message)
+
+
+def _is_datetime(value: object) -> bool:
+    return isinstance(value, datetime)
+
+
+def _check_seconds(name: str, value: object, *, above: bool = True) -> None:
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not (value > 0 if above else value >= 0) or value == float("inf"):  # pyright: ignore[reportOperatorIssue]
+        kind = "seconds above 0" if above else "seconds that are not negative"
+        message = f"{name} takes {kind}, not {value!r}"
+        raise ValueError(message)
+
+
+PLAIN = PublishOptions()
+
+
+def entry_of(
+    target: Target, job: Job | BaseModel, options: PublishOptions, now: float, limit: int
+) -> Entry:
+    """Return the entry for a job or for a bare input of the target's schema.
+
+    Raises:
+        JobValidationError: the payload does not fit the target's schema, or has no JSON form.
+        PayloadTooLargeError: its text is larger than `limit` bytes.
+    """
+    if isinstance(job, Job):
+        body = _body_of(target, job, options)
+        job_id, priority = job.id, job.priority
+        check_priority(priority)
+    else:
+        name = target.schema.name if target.schema else target.queue
+        extra = options.run_options() if options is not PLAIN else None
+        if extra:
+            wrapped = Job(name=name, payload=job)
+            body = wire.encode_job(wrapped, _fitting(target, job), extra)
+        else:
+            body = wire.encode_input(name, _fitting(target, job), now)
+        job_id, priority = new_job_id(), None
+    wire.check_size(body, limit)
+    if options is PLAIN:
+        return Entry(job_id, body, priority or 0, keep=options.keep(target))
+    return Entry(
+        id=job_id,
+        body=body,
+        priority=options.priority if options.priority is not None else priority or 0,
+        delay=options.seconds_of_delay(now),
+        ttl=options.ttl,
+        keep=options.keep(target),
+        dedup_key=options.dedup_key,
+        dedup_ttl=options.dedup_ttl or 0.0,
+    )
+
+
+def _body_of(target: Target, job: Job, options: PublishOptions) -> str:
+    payload = _fitting(target, input_of(job.payload))
+    return wire.encode_job(job, payload, options.run_options() if options is not PLAIN else {})
+
+
+def _fitting(target: Target, payload: Any) -> Any:  # noqa: ANN401 - anything that becomes JSON
+    """Return the payload once it is known to fit the schema of the queue, if it has one."""
+    schema = target.schema
+    if schema is None or schema.input_schema is None or isinstance(payload, schema.input_schema):
+        return payload
+    return wire.validate_payload(schema, payload)

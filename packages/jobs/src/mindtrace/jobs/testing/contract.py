@@ -1,0 +1,39 @@
+"""The contract of a backend: one class for each rule of `docs/job-life-cycle.md`.
+
+The author of a backend proves it with three lines and a `Harness`:
+
+    class TestContract(BackendContract):
+        @pytest.fixture
+        def harness(self, my_url: str) -> Iterator[Harness]:
+            with MyHarness(my_url) as harness:
+                yield harness
+
+What a store declares that it cannot do is tested too: it must refuse, and never do something else.
+"""
+
+from __future__ import annotations
+
+from mindtrace.jobs.testing import administering, holding, ordering, publishing, settling
+
+
+class InProcessContract:
+    """What holds for every store, also for one that no other process can reach."""
+
+    TestRule01PublishReturnsTheIdOnceTheJobIsSafe = (
+        publishing.Rule01PublishReturnsTheIdOnceTheJobIsSafe
+    )
+    TestRule02AtLeastOnce = holding.Rule02AtLeastOnce
+    TestRule03TheLeaseBelongsToTheHolder = holding.Rule03TheLeaseBelongsToTheHolder
+    TestRule04Fencing = settling.Rule04Fencing
+    TestRule05ACrashIsCounted = holding.Rule05ACrashIsCounted
+    TestRule06Order = ordering.Rule06Order
+    TestRule08DeadLetters = administering.Rule08DeadLetters
+    TestRule12Delay = publishing.Rule12Delay
+    TestRule13IdentityAndDedup = publishing.Rule13IdentityAndDedup
+    TestRule14Records = administering.RecordsOfJobs
+    TestRule15Counts = administering.Rule15Counts
+    TestRule17BackendAway = administering.Rule17BackendAway
+    TestRule18IdleCostsNothing = administering.Rule18IdleCostsNothing
+    TestRule19PurgeAndDelete = administering.Rule19PurgeAndDelete
+    TestRule20SeveralQueues = ordering.Rule20SeveralQueues
+    TestRule21Cancel = administering.Rule21Cancel

@@ -1,0 +1,75 @@
+"""Bounding how long a handler runs.
+
+In the main thread a timer signal interrupts it, also inside a blocking system call. In another thread
+an exception is set that the interpreter raises at the next bytecode: a call that blocks in C is only
+ended when it returns. C code that holds the interpreter's lock is interrupted by neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from mindtrace.jobs.errors import JobTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class _TimeIsUp(BaseException):
+    """Raised inside the handler; not an Exception, so that its own `except Exception` lets it pass."""
+
+
+def run_bounded(call: Callable[[A], R], argument: A, seconds: float, job_id: str) -> R:
+    """Return `call(argument)`, or raise JobTimeoutError when it takes longer than `seconds`."""
+    bounded = _in_main_thread if _is_main_thread() else _in_other_thread
+    try:
+        return bounded(call, argument, seconds)
+    except _TimeIsUp:
+        raise JobTimeoutError(job_id, seconds, doing="was still running and did not end") from None
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _in_main_thread(call: Callable[[A], R], argument: A, seconds: float) -> R:
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return call(argument)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _in_other_thread(call: Callable[[A], R], argument: A, seconds: float) -> R:
+    thread = ctypes.c_ulong(threading.get_ident())
+    lock = threading.Lock()
+    running = True
+
+    def interrupt() -> None:
+        with lock:
+            if running:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeIsUp))
+
+    timer = threading.Timer(seconds, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        return call(argument)
+    finally:
+        timer.cancel()
+        with lock:
+            running = False
+            # one that was set but not yet raised is taken back: the handler has ended
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)

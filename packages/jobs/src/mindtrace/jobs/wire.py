@@ -1,0 +1,187 @@
+"""How a job travels: the JSON text that is the body of an `Entry`, and back.
+
+The text holds `payload` and `created_at`, and of the rest only what differs from its default. The
+id, the priority and the counters travel beside it, for they belong to the store.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from mindtrace.jobs.backend import Failure, Settlement
+from mindtrace.jobs.errors import JobValidationError, PayloadTooLargeError
+from mindtrace.jobs.ids import timestamp
+from mindtrace.jobs.job import JobDict
+
+if TYPE_CHECKING:
+    from mindtrace.core import TaskSchema
+
+    from mindtrace.jobs.backend import Delivery
+    from mindtrace.jobs.job import Job
+
+MAX_PAYLOAD = 16 * 1024 * 1024
+"""Bytes of a job's text at most, unless the client says otherwise."""
+
+
+class Undecodable(Exception):  # noqa: N818 - control flow, never leaves the package
+    """A message is not a job."""
+
+
+def to_text(value: Any, schema: str) -> str:  # noqa: ANN401 - a payload is anything that becomes JSON
+    """Return a payload as JSON text.
+
+    Raises:
+        JobValidationError: a value in it has no JSON form.
+    """
+    try:
+        if isinstance(value, BaseModel):
+            return value.model_dump_json()
+        return to_json(value).decode()
+    except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
+        raise JobValidationError(schema, [f"it cannot be written as JSON: {error}"]) from error
+
+
+@lru_cache(maxsize=256)
+def _head(schema: str) -> str:
+    return f'{{"schema_name":{json.dumps(schema)},"created_at":"'
+
+
+def encode_input(schema: str, value: BaseModel, now: float) -> str:
+    """Return the body of a job that is nothing but the input of a schema."""
+    return f'{_head(schema)}{timestamp(now)}","payload":{to_text(value, schema)}}}'
+
+
+def encode_job(job: Job, payload: Any, run_options: dict[str, Any]) -> str:  # noqa: ANN401
+    """Return the body of a job; `run_options` are those given with the publish."""
+    extra = {
+        "name": job.name if job.name != job.schema_name else None,
+        "job_type": job.job_type.value if job.job_type != "default" else None,
+        "entrypoint": job.entrypoint,
+        "options": run_options or None,
+    }
+    chosen = {key: value for key, value in extra.items() if value is not None}
+    tail = f",{json.dumps(chosen)[1:-1]}" if chosen else ""
+    created = json.dumps(job.created_at)[1:-1]
+    return f'{_head(job.schema_name)}{created}","payload":{to_text(payload, job.schema_name)}{tail}}}'
+
+
+def check_size(body: str, limit: int) -> None:
+    """Raise if the text has more bytes than the limit."""
+    # a character has 1 to 4 bytes: most texts are settled without encoding them
+    if len(body) * 4 > limit and (size := len(body.encode())) > limit:
+        raise PayloadTooLargeError(size, limit)
+
+
+def decode(delivery: Delivery) -> JobDict:
+    """Return the job of a delivery.
+
+    Raises:
+        Undecodable: the body is not the text of a job.
+    """
+    return decode_body(
+        delivery.body,
+        job_id=delivery.id,
+        priority=delivery.priority,
+        attempts=delivery.attempts,
+        lost=delivery.lost,
+        delivery=delivery.delivery,
+        queue=delivery.queue,
+    )
+
+
+def decode_body(body: str, *, job_id: str, **facts: Any) -> JobDict:  # noqa: ANN401 - counters
+    """Return the job that a body describes, with what the store knows of it."""
+    try:
+        job: Any = from_json(body)
+    except ValueError as error:
+        message = f"the message is not JSON: {error}"
+        raise Undecodable(message) from None
+    if type(job) is not dict or "payload" not in job:
+        message = "the message is JSON but not a job: it is no object with a 'payload'"
+        raise Undecodable(message)
+    schema = job.get("schema_name", "")
+    payload = job["payload"]
+    return JobDict(
+        id=job_id,
+        job_id=job_id,
+        name=job.get("name", schema),
+        schema_name=schema,
+        payload=payload,
+        input_data=payload,
+        status="queued",
+        created_at=job.get("created_at"),
+        started_at=None,
+        completed_at=None,
+        error=None,
+        entrypoint=job.get("entrypoint"),
+        job_type=job.get("job_type", "default"),
+        options=job.get("options"),
+        **facts,
+    )
+
+
+def undecodable(delivery: Delivery, error: Exception) -> Settlement:
+    """Return the settlement of a delivery that no handler can get."""
+    kind = "Undecodable" if isinstance(error, Undecodable) else type(error).__name__
+    text = str(error).encode("utf-8", "replace").decode()
+    failure = Failure("invalid", kind, text)
+    return Settlement(delivery, "reject", attempts=delivery.attempts, failure=failure)
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """Return one sentence a field: where, what was expected, which type was found; never a value."""
+    problems: list[str] = []
+    for each in error.errors(include_url=False, include_context=False):
+        where = ".".join(str(part) for part in each["loc"]) or "the whole value"
+        found = "" if each["type"] == "missing" else f", found {type(each['input']).__name__}"
+        problems.append(f"{where}: {_first_lower(_plain(each))}{found}")
+    return problems
+
+
+def _plain(problem: Any) -> str:  # noqa: ANN401 - pydantic's dict
+    # a message of a user's own validator may quote the value; its type never does
+    own = problem["type"] in ("value_error", "assertion_error")
+    return "refused by the model's own validator" if own else str(problem["msg"])
+
+
+def _first_lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:  # noqa: ANN401 - JSON
+    """Return the payload as the schema's input model (None for a schema without one).
+
+    Raises:
+        JobValidationError: it does not fit; each problem names the field and the type found.
+    """
+    model = schema.input_schema
+    if model is None:
+        return None
+    try:
+        return model.model_validate(payload)
+    except ValidationError as error:
+        try:
+            # a strict model takes a date or a tuple from JSON text, but not from plain values
+            return model.model_validate_json(to_json(payload))
+        except (ValidationError, ValueError):
+            raise JobValidationError(schema.name, problems_of(error)) from None
+
+
+def validate_output(schema: TaskSchema, output: Any) -> Any:  # noqa: ANN401 - what a handler returned
+    """Return a handler's output as the schema's output model, where the schema has one.
+
+    Raises:
+        JobValidationError: it does not fit; each problem names the field and the type found.
+    """
+    model = schema.output_schema
+    if model is None:
+        return output
+    try:
+        return model.model_validate(output)
+    except ValidationError as error:
+        raise JobValidationError(schema.name, problems_of(error), part="result") from None
