@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mindtrace.core.task import bind_handler_factory
-
 from mindtrace.jobs.backend import (
+    BackendType,
     Capabilities,
     QueueOptions,
     QueueStats,
@@ -56,7 +56,6 @@ from mindtrace.jobs.routing import (
     get_queue_for_job,
     get_queue_for_job_type,
 )
-from mindtrace.jobs.types import BackendType
 
 if TYPE_CHECKING:
     from mindtrace.jobs.local import (
@@ -128,8 +127,6 @@ __all__ = [
     "UnsupportedByBackendError",
     "backend_from_url",
     "get_queue_for_job",
-    "get_queue_for_job_type",
-    "handler",
     "get_queue_for_job_type",
     "handler",
     "job_from_schema",

@@ -6,13 +6,12 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from mindtrace.jobs.backend import Settlement
 from mindtrace.jobs.errors import BackendUnavailableError
 from mindtrace.jobs.execution import LOOK_EVERY
 from mindtrace.jobs.lane import Link
 
 if TYPE_CHECKING:
-    from mindtrace.jobs.backend import Delivery, Store
+    from mindtrace.jobs.backend import Delivery, Settlement, Store
     from mindtrace.jobs.lane import Plan
 
 

@@ -1,13 +1,14 @@
 """The contract between the engine and a store: small, batched, and mostly docstring.
 
 A `Store` keeps jobs; a `Holder` is one consumer's hold on it. Policy (retry, validation,
-serialisation, prefetch, logging) is decided above and never here. The laws are the numbered rules of
-`docs/job-life-cycle.md`; `mindtrace.jobs.testing.BackendContract` checks each of them.
+serialisation, prefetch, logging) is decided above and never here. The laws are the numbered rules
+of `docs/job-life-cycle.md`; `mindtrace.jobs.testing.BackendContract` checks each of them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from mindtrace.jobs.retry import RetryPolicy
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 
 QueueType = Literal["fifo", "stack", "priority"]
 QUEUE_TYPES: tuple[QueueType, ...] = ("fifo", "stack", "priority")
+
+
+class BackendType(StrEnum):
+    """The backends that are ours."""
+
+    LOCAL = "local"
+    REDIS = "redis"
+    RABBITMQ = "rabbitmq"
+
 
 RESULT_TTL = 24 * 3600.0
 """Seconds a kept result stays readable unless said otherwise."""
@@ -186,16 +196,11 @@ class QueueStats:
     """Seconds since the oldest ready job was published; None without one."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeadRecord:
-    """A dead letter as the store keeps it; `body` is what was published, readable or not."""
+class DeadRecord(NamedTuple):
+    """A dead letter as the store keeps it."""
 
-    id: str
-    queue: str
-    body: str
-    priority: int
-    attempts: int
-    lost: int
+    delivery: Delivery
+    """The last delivery, with its counters; its body is what was published, readable or not."""
     failure: Failure
     died_at: float
 
@@ -218,7 +223,7 @@ class JobRecord:
 
 
 class Holder(Protocol):
-    """One consumer's hold on a store: while it lives its leases hold, however long a handler runs."""
+    """One consumer's hold on a store: its leases hold while it lives, however long that is."""
 
     def receive(
         self,
@@ -258,7 +263,7 @@ class Holder(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make a blocked `receive` return empty-handed; safe in a signal handler or another thread."""
+        """Make a blocked `receive` return empty-handed; safe in a signal handler or thread."""
         ...
 
     def close(self) -> None:
@@ -283,7 +288,8 @@ class Store(Protocol):
         """Make the queue exist and return whether this call made it.
 
         Raises:
-            QueueTypeMismatchError: it exists with a type explicitly different from the one asked for.
+            QueueTypeMismatchError: it exists with a type explicitly different from the one asked
+                for.
         """
         ...
 
@@ -306,8 +312,8 @@ class Store(Protocol):
     def publish(self, queue: str, entries: Sequence[Entry]) -> list[str]:
         """Add entries, all or none, and return each one's id once all are safe.
 
-        An id that is in this queue unfinished is returned and adds nothing; so is the first job's id
-        for a `dedup_key` that still counts.
+        An id that is in this queue unfinished is returned and adds nothing; so is the first job's
+        id for a `dedup_key` that still counts.
 
         Raises:
             DuplicateJobError: an id exists in another queue, or has finished with a record kept.
@@ -319,7 +325,7 @@ class Store(Protocol):
         ...
 
     def dead_letters(self, queue: str, *, limit: int, after: str | None) -> list[DeadRecord]:
-        """Return up to `limit` dead letters, oldest death first, beginning after the given job id."""
+        """Return up to `limit` dead letters, oldest death first, those after the given job id."""
         ...
 
     def requeue_dead(self, queue: str, job_ids: Sequence[str] | None) -> int:
@@ -339,7 +345,7 @@ class Store(Protocol):
         ...
 
     def wait_finished(self, job_id: str, wait: float) -> JobRecord | None:
-        """Block up to `wait` seconds until the job has finished; return its record as it then is."""
+        """Block up to `wait` seconds until the job has finished, and return its record then."""
         ...
 
     def close(self) -> None:

@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mindtrace.core import MindtraceABC
-
 from mindtrace.jobs import publishing, wire
 from mindtrace.jobs.backend import (
     QUEUE_TYPES,
@@ -31,9 +30,11 @@ from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import TracebackType
 
     from pydantic import BaseModel
 
+    from mindtrace.core import TaskSchema
     from mindtrace.jobs.executor import Handler
     from mindtrace.jobs.job import Job, JobDict
     from mindtrace.jobs.orchestrator import Orchestrator
@@ -84,7 +85,7 @@ class OrchestratorBackend(MindtraceABC):
         queue_type: QueueType | str | None = None,
         *,
         max_priority: int | None = None,
-        **options: Any,  # noqa: ANN401 - the fields of QueueOptions, checked there
+        **options: Any,
     ) -> dict[str, str]:
         """Make a queue exist, and say how it went as `{"status": ..., "message": ...}`.
 
@@ -104,7 +105,7 @@ class OrchestratorBackend(MindtraceABC):
         return {"status": "success", "message": f"Queue {queue_name!r} {found}."}
 
     def delete_queue(self, queue_name: str) -> dict[str, str]:
-        """Remove a queue with everything in it; running handlers finish, their outcome is refused."""
+        """Remove a queue with all that is in it; the outcomes of running handlers are refused."""
         self.store.delete_queue(queue_name)
         return {"status": "success", "message": f"Queue {queue_name!r} deleted."}
 
@@ -122,7 +123,7 @@ class OrchestratorBackend(MindtraceABC):
 
     # publishing and taking
 
-    def publish(self, queue_name: str, message: Job | BaseModel, **options: Any) -> str:  # noqa: ANN401
+    def publish(self, queue_name: str, message: Job | BaseModel, **options: Any) -> str:
         """Publish a job, or a model as the payload of one, and return its id once it is safe.
 
         No schema is known here; `Orchestrator.publish` validates. `options` are the fields of
@@ -132,29 +133,30 @@ class OrchestratorBackend(MindtraceABC):
             self.target(queue_name), [message], PublishOptions(**options) if options else PLAIN
         )[0]
 
-    def target(self, queue_name: str) -> Target:
-        """Return a queue as a publisher sees it, without a schema."""
+    def target(self, queue_name: str, schema: TaskSchema | None = None) -> Target:
+        """Return a queue as a publisher sees it, with the schema that holds there."""
         queues = self.store.queues()
         if queue_name not in queues:
             raise QueueNotFoundError(queue_name, queues)
-        queue = queues[queue_name]
-        return Target(queue.name, queue.queue_type, queue.options, None)
+        return Target.of(queues[queue_name], schema)
 
     def publish_entries(
         self, target: Target, jobs: Sequence[Job | BaseModel], options: PublishOptions
     ) -> list[str]:
         """Check and serialise all jobs, then add them: all or none."""
-        now, limit = self.store.now(), self.max_payload
-        entries = [publishing.entry_of(target, job, options, now, limit) for job in jobs]
+        entries = publishing.entries_of(target, jobs, options, self.store.now(), self.max_payload)
         return self.store.publish(target.queue, entries) if entries else []
 
     def receive_message(
-        self, queue_name: str, block: bool = False, timeout: float | None = None  # noqa: FBT001, FBT002
+        self,
+        queue_name: str,
+        block: bool = False,  # noqa: FBT001, FBT002 - the older signature
+        timeout: float | None = None,
     ) -> JobDict | None:
         """Take one job out of a queue and settle it in the same step; None when there is none.
 
-        At most once: a crash right after this call loses the job. Use a `Consumer` where that matters.
-        A message that is not a job is put to the dead letters, and the next one is taken.
+        At most once: a crash right after this call loses the job. Use a `Consumer` where that
+        matters. A message that is not a job is put to the dead letters, and the next one is taken.
         """
         with self._taking:
             if self._taker is None:
@@ -178,7 +180,7 @@ class OrchestratorBackend(MindtraceABC):
     def dead_letters(
         self, queue_name: str, limit: int = PAGE, after: str | None = None
     ) -> list[DeadLetter]:
-        """Return up to `limit` dead letters, oldest death first; `after` is the last id of a page."""
+        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id."""
         found = self.store.dead_letters(queue_name, limit=limit, after=after)
         return [DeadLetter.of(each) for each in found]
 
@@ -223,9 +225,14 @@ class OrchestratorBackend(MindtraceABC):
                 self._taker = None
         self.store.close()
 
-    def __exit__(self, *error: Any) -> None:  # noqa: ANN401 - as the base class has it
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close at the end of a `with` block."""
-        super().__exit__(*error)
+        super().__exit__(kind, error, trace)
         self.close()
 
 

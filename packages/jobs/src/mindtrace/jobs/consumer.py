@@ -6,7 +6,6 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from mindtrace.core import MindtraceABC, TaskSchema
-
 from mindtrace.jobs.execution import Progress, current
 from mindtrace.jobs.executor import Handler
 
@@ -41,7 +40,7 @@ class Consumer(MindtraceABC):
         self.orchestrator: Orchestrator | None = None
         self.consumer_backend: ConsumerBackend | None = None
 
-    def run(self, job_dict: Any) -> Any:  # noqa: ANN401 - a JobDict; older code names it otherwise
+    def run(self, job_dict: Any) -> Any:
         """Run one job and return its output: a dict, an output model, or None for no result."""
         message = f"{type(self).__name__} must implement run(self, job_dict)"
         raise NotImplementedError(message)
@@ -84,8 +83,8 @@ class Consumer(MindtraceABC):
         self, backend_args: dict[str, Any], queue_name: str
     ) -> None:
         """Connect with what `backend.consumer_backend_args` gave, in this process or another."""
-        from mindtrace.jobs.orchestrator import Orchestrator  # noqa: PLC0415 - it imports this
         from mindtrace.jobs.loading import backend_from_args  # noqa: PLC0415 - as above
+        from mindtrace.jobs.orchestrator import Orchestrator  # noqa: PLC0415 - it imports this
 
         self.connect_to_orchestrator(Orchestrator(backend_from_args(backend_args)), queue_name)
 
@@ -93,7 +92,7 @@ class Consumer(MindtraceABC):
 
     # consuming
 
-    def consume(
+    def consume(  # noqa: PLR0913 - each is a word of its own to the user
         self,
         num_messages: int | None = 0,
         queues: str | Sequence[str] | None = None,
@@ -106,15 +105,16 @@ class Consumer(MindtraceABC):
     ) -> int:
         """Handle jobs and return how many were handled, failures included.
 
-        In the main thread, SIGTERM and SIGINT finish the job in hand, release the others and return;
-        a second signal returns at once, and the job in hand is then delivered again.
+        In the main thread, SIGTERM and SIGINT finish the job in hand, release the others and
+        return; a second signal returns at once, and the job in hand is then delivered again.
 
         Args:
             num_messages: how many to handle in all; 0 or None for no limit.
             queues: one or several queues, served in turn; by default the connected one.
             block: whether to wait for jobs; False returns when none is ready.
             timeout: seconds after which it returns, once the job in hand is done.
-            concurrency: jobs handled at a time: threads for `def run`, one event loop for `async def`.
+            concurrency: jobs handled at a time: threads for `def run`, one event loop for `async
+                def`.
             prefetch: jobs to hold; by default as many as run in about 0.1 s, and one of a priority
                 queue.
             prefetch_count: the older name of `prefetch`.
@@ -219,8 +219,9 @@ class FunctionConsumer(Consumer, Generic[P, R]):
         super().connect_to_orchestrator(orchestrator, queue_name or self.schema.name)
 
     def _handler(self) -> Handler:
+        call: Callable[..., R] = self.function
         return Handler(
-            self.function,
+            call,
             typed=True,
             is_async=inspect.iscoroutinefunction(self.function),
             retry=self._retry,

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.core import Mindtrace
-
 from mindtrace.jobs.async_lane import AsyncLane
 from mindtrace.jobs.errors import QueueNotFoundError
 from mindtrace.jobs.executor import Executor, Handler, QueueFacts, StopNow, facts_of
@@ -107,13 +106,13 @@ class ConsumerBackend(Mindtrace):
         concurrency: int = 1,
         prefetch: int | None = None,
     ) -> int:
-        """Handle jobs until none is ready and return how many; see `Consumer.consume_until_empty`."""
+        """Handle jobs until none is ready, and return how many; see `Consumer`."""
         return self.consume(
             queues=queues, block=False, timeout=timeout, concurrency=concurrency, prefetch=prefetch
         )
 
     def process_message(self, message: object) -> bool:
-        """Run the handler on a job dict directly, without a queue; tell whether it did not raise."""
+        """Run the handler on a job dict without a queue, and tell whether it did not raise."""
         if not isinstance(message, dict):
             return False
         try:
@@ -124,7 +123,7 @@ class ConsumerBackend(Mindtrace):
         return True
 
     def stop(self) -> None:
-        """Ask a running `consume` to finish the jobs in hand and return; safe in a signal handler."""
+        """Make a running `consume` finish the jobs in hand and return; safe in a signal handler."""
         self._stopping = True
         for lane in self._lanes:
             lane.wake()
@@ -166,9 +165,7 @@ class ConsumerBackend(Mindtrace):
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(JOIN_SLICE)
+            _join(threads)
         except (KeyboardInterrupt, StopNow):
             # threads cannot be ended: their jobs are let go, and what they still say is stale
             for lane in lanes:
@@ -219,3 +216,9 @@ class ConsumerBackend(Mindtrace):
         if self._lanes:
             message = "this consumer is consuming already; use concurrency=, or another object"
             raise RuntimeError(message)
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(JOIN_SLICE)

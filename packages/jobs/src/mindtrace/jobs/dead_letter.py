@@ -20,8 +20,8 @@ class DeadLetter:
     Attributes:
         job_id: the job's id.
         queue: the queue that it was published to.
-        reason: `failed` (attempts used up), `rejected`, `invalid` (no job, or refused by its schema)
-            or `poison` (its deliveries were lost too often).
+        reason: `failed` (attempts used up), `rejected`, `invalid` (no job, or refused by its
+            schema) or `poison` (its deliveries were lost too often).
         error_type: the class name of the last error.
         message: its text.
         traceback: its traceback, at most the last 64 KiB.
@@ -48,29 +48,22 @@ class DeadLetter:
     def of(cls, record: DeadRecord) -> Self:
         """Return the dead letter of a store's record."""
         try:
-            job = wire.decode_body(
-                record.body,
-                job_id=record.id,
-                priority=record.priority,
-                attempts=record.attempts,
-                lost=record.lost,
-                queue=record.queue,
-            )
+            job = wire.decode(record.delivery)
         except wire.Undecodable:
             job = None
         else:
             job.pop("options")
             job.update(status="failed", error=record.failure.message)
         return cls(
-            job_id=record.id,
-            queue=record.queue,
+            job_id=record.delivery.id,
+            queue=record.delivery.queue,
             reason=record.failure.reason,
             error_type=record.failure.error_type,
             message=record.failure.message,
             traceback=record.failure.traceback,
-            attempts=record.attempts,
-            lost=record.lost,
+            attempts=record.delivery.attempts,
+            lost=record.delivery.lost,
             died_at=datetime.fromtimestamp(record.died_at, UTC),
             job=job,
-            body=record.body,
+            body=record.delivery.body,
         )

@@ -18,7 +18,8 @@
 
 Constructors take facts and keep them as attributes; no message holds a payload or a password.
 The builtin beside a name is a second base, so that older code which catches it goes on working.
-`Retry` and `Reject`, which a handler raises to steer its job, live in `retry.py`: they are not failures.
+`Retry` and `Reject`, which a handler raises to steer its job, live in `retry.py`: they are not
+failures.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from mindtrace.core import MindtraceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+LISTED = 20
+"""Known names that a message lists at most."""
 
 
 class JobsError(MindtraceError):
@@ -56,8 +61,8 @@ class QueueNotFoundError(QueueError, KeyError, ValueError):
     def __init__(self, name: str, known: Iterable[str] = ()) -> None:
         self.name = name
         self.known = sorted(known)
-        listed = ", ".join(repr(each) for each in self.known[:20]) or "none"
-        more = f" and {len(self.known) - 20} more" if len(self.known) > 20 else ""
+        listed = ", ".join(repr(each) for each in self.known[:LISTED]) or "none"
+        more = f" and {len(self.known) - LISTED} more" if len(self.known) > LISTED else ""
         super().__init__(
             f"There is no queue {name!r}; known queues: {listed}{more}. "
             f"Declare it with declare_queue({name!r}) or register a schema of that name."
@@ -145,8 +150,8 @@ class JobNotFoundError(JobsError, LookupError):
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(
-            f"Nothing is known of job {job_id!r}: it was never published here, or it has finished and "
-            "no outcome was kept. Use submit() or keep_result=True to keep one."
+            f"Nothing is known of job {job_id!r}: it was never published here, or it has finished "
+            "and no outcome was kept. Use submit() or keep_result=True to keep one."
         )
 
 
@@ -189,8 +194,8 @@ class StaleDeliveryError(JobsError):
         self.job_id = job_id
         self.delivery = delivery
         super().__init__(
-            f"Delivery {delivery} of job {job_id!r} is no longer held here; its outcome was refused. "
-            "The job was lost, cancelled or deleted meanwhile and may run again elsewhere."
+            f"Delivery {delivery} of job {job_id!r} is no longer held here; its outcome was "
+            "refused. The job was lost, cancelled or deleted meanwhile and may run again elsewhere."
         )
 
 

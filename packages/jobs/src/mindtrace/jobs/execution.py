@@ -18,28 +18,37 @@ LOOK_EVERY = 0.1
 
 
 class Execution:
-    """One run of one delivery."""
+    """The run of one delivery after the other, by one lane or task."""
 
-    __slots__ = ("_cancelled", "_looked_at", "delivery", "holder")
+    __slots__ = ("_looked_at", "delivery", "holder", "was_cancelled")
 
-    def __init__(self, delivery: Delivery, holder: Holder) -> None:
-        self.delivery = delivery
+    def __init__(self, holder: Holder) -> None:
         self.holder = holder
+        self.delivery: Delivery | None = None
+        self.was_cancelled = False
         self._looked_at = 0.0
-        self._cancelled = False
 
-    @property
-    def was_cancelled(self) -> bool:
-        """Whether the handler was told that its job is cancelled."""
-        return self._cancelled
+    def begin(self, delivery: Delivery) -> None:
+        """A delivery begins to run; it ends when the next one begins or with `end`."""
+        self.delivery = delivery
+        self.was_cancelled = False
+        self._looked_at = 0.0
+
+    def end(self) -> None:
+        """Nothing runs."""
+        self.delivery = None
 
     def cancelled(self) -> bool:
         """Tell whether somebody asked to cancel this job; as fresh as `LOOK_EVERY`."""
         now = monotonic()
-        if not self._cancelled and now - self._looked_at >= LOOK_EVERY:
+        if (
+            self.delivery is not None
+            and not self.was_cancelled
+            and now - self._looked_at >= LOOK_EVERY
+        ):
             self._looked_at = now
-            self._cancelled = self.delivery.id in self.holder.cancelled()
-        return self._cancelled
+            self.was_cancelled = self.delivery.id in self.holder.cancelled()
+        return self.was_cancelled
 
 
 current: ContextVar[Execution | None] = ContextVar("mindtrace_jobs_execution", default=None)
@@ -48,14 +57,17 @@ current: ContextVar[Execution | None] = ContextVar("mindtrace_jobs_execution", d
 class Progress:
     """How far the current job is, readable through its handle; outside of a job it does nothing.
 
-    Written at most every 0.1 s and at the end of the block, so that a tight loop may call it freely.
-    A store that is away loses progress, never the job.
+    Written at most every 0.1 s and at the end of the block, so that a tight loop may call it
+    freely. A store that is away loses progress, never the job.
     """
 
     def __init__(self, total: float | None) -> None:
         self.total = total
         self.done = 0.0
-        self._execution = current.get()
+        execution = current.get()
+        # taken now: by the time of a late write the lane may run another delivery
+        self._holder = execution and execution.holder
+        self._delivery = execution and execution.delivery
         self._written_at = 0.0
         self._written: float | None = None
 
@@ -86,10 +98,10 @@ class Progress:
 
     def _write(self) -> None:
         self._written_at = monotonic()
-        if self._execution is None:
+        if self._holder is None or self._delivery is None:
             return
         try:
-            self._execution.holder.progress(self._execution.delivery, self.done, self.total)
+            self._holder.progress(self._delivery, self.done, self.total)
         except BackendUnavailableError:
             return  # the engine tells of it at its next settle; progress is not worth a job
         self._written = self.done

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from mindtrace.core import TaskSchema
 
-    from mindtrace.jobs.job import JobDict
-
 TRACEBACK_LIMIT = 64 * 1024
 """Bytes of a traceback that are kept: its end, where the error is."""
 
@@ -69,11 +67,13 @@ def facts_of(schema: TaskSchema | None, options: QueueOptions, handler: Handler)
     )
 
 
-class _Prepared(NamedTuple):
-    job: JobDict
-    argument: Any
-    facts: QueueFacts
-    timeout: float | None
+def _with_options(facts: QueueFacts, options: dict[str, Any]) -> QueueFacts:
+    """Return the facts for a job that was published with options of its own."""
+    retry = options.get("retry")
+    return facts._replace(
+        retry=RetryPolicy.from_json(retry) if retry else facts.retry,
+        timeout=options.get("timeout") or facts.timeout,
+    )
 
 
 class Executor:
@@ -87,95 +87,97 @@ class Executor:
         self._facts: dict[str, QueueFacts] = {}
         self._logger = logger
 
-    def execute(self, delivery: Delivery, holder: Holder) -> Settlement:
-        """Run one delivery and say how it ended."""
+    def execute(self, delivery: Delivery, execution: Execution) -> Settlement:
+        """Run one delivery and say how it ended; `execution` is the current one of this context."""
         try:
-            job = self._prepare(delivery)
+            job, facts = self._prepare(delivery)
         except (wire.Undecodable, JobValidationError) as error:
             return self._invalid(delivery, error)
-        execution = Execution(delivery, holder)
-        token = current.set(execution)
+        execution.begin(delivery)
         try:
-            if job.timeout is None:
-                output = self._handler.call(job.argument)
+            if facts.timeout is None:
+                output = self._handler.call(job)
             else:
-                output = run_bounded(self._handler.call, job.argument, job.timeout, delivery.id)
+                output = run_bounded(self._handler.call, job, facts.timeout, delivery.id)
         except (KeyboardInterrupt, StopNow):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
             if execution.was_cancelled:
                 return Settlement(delivery, "ack")  # the store ends it as cancelled
-            return self._failed(delivery, job, error)
-        finally:
-            current.reset(token)
-        if output is None and delivery.keep is None:
+            return self._failed(delivery, facts, error)
+        if output is None:
             return Settlement(delivery, "ack")
-        return self._completed(delivery, job, output)
+        return self._completed(delivery, facts, output)
 
     async def execute_async(self, delivery: Delivery, holder: Holder) -> Settlement:
         """Run one delivery through an async handler and say how it ended."""
         try:
-            job = self._prepare(delivery)
+            job, facts = self._prepare(delivery)
         except (wire.Undecodable, JobValidationError) as error:
             return self._invalid(delivery, error)
-        token = current.set(Execution(delivery, holder))
-        bound = asyncio.timeout(job.timeout)
+        execution = Execution(holder)
+        execution.begin(delivery)
+        current.set(execution)  # a task has a context of its own
+        bound = asyncio.timeout(facts.timeout)
         try:
             async with bound:
-                output = await self._handler.call(job.argument)
+                output = await self._handler.call(job)
         except BaseException as error:  # noqa: BLE001 - as above; a loop's own thread gets no signals
             if isinstance(error, TimeoutError) and bound.expired():
-                error = JobTimeoutError(delivery.id, job.timeout or 0.0)
-            return self._failed(delivery, job, error)
-        finally:
-            current.reset(token)
-        return self._completed(delivery, job, output)
+                error = JobTimeoutError(delivery.id, facts.timeout or 0.0)
+            return self._failed(delivery, facts, error)
+        if output is None:
+            return Settlement(delivery, "ack")
+        return self._completed(delivery, facts, output)
 
-    def _prepare(self, delivery: Delivery) -> _Prepared:
+    def _prepare(self, delivery: Delivery) -> tuple[Any, QueueFacts]:
+        """Return what the handler is called with, and what holds for this job."""
         facts = self._facts.get(delivery.queue)
         if facts is None:
             facts = self._facts[delivery.queue] = self._facts_of(delivery.queue)
         job = wire.decode(delivery)
-        model = wire.validate_payload(facts.schema, job["payload"]) if facts.schema else None
-        job["status"] = "running"
+        schema = facts.schema
+        model = None if schema is None else wire.validate_payload(schema, job["payload"])
         options = job.pop("options")
-        timeout = facts.timeout
         if options:
-            timeout = options.get("timeout") or timeout
-            if options.get("retry"):
-                facts = facts._replace(retry=RetryPolicy.from_json(options["retry"]))
-        argument = job
+            facts = _with_options(facts, options)
         if self._handler.typed:
-            argument = job["payload"] if model is None else model
-        return _Prepared(job, argument, facts, timeout)
+            return (job["payload"] if model is None else model), facts
+        job["status"] = "running"
+        return job, facts
 
-    def _completed(self, delivery: Delivery, job: _Prepared, output: Any) -> Settlement:  # noqa: ANN401
-        result = None
-        if output is not None:
-            try:
-                if job.facts.schema is not None:
-                    output = wire.validate_output(job.facts.schema, output)
-                result = to_json(output).decode()
-            except (JobValidationError, PydanticSerializationError, ValueError) as error:
-                return self._failed(delivery, job, error, trace=False)
+    def _completed(self, delivery: Delivery, facts: QueueFacts, output: Any) -> Settlement:
+        try:
+            if facts.schema is not None:
+                output = wire.validate_output(facts.schema, output)
+            result = to_json(output).decode()
+        except (JobValidationError, PydanticSerializationError, ValueError) as error:
+            return self._failed(delivery, facts, error, trace=False)
         return Settlement(delivery, "ack", result=result if delivery.keep is not None else None)
 
     def _invalid(self, delivery: Delivery, error: Exception) -> Settlement:
         self._logger.warning(
             "Job %s of queue %s cannot run and is now a dead letter: %s",
-            delivery.id, delivery.queue, error, extra=_facts(delivery),
+            delivery.id,
+            delivery.queue,
+            error,
+            extra=_facts(delivery),
         )
         return wire.undecodable(delivery, error)
 
     def _failed(
-        self, delivery: Delivery, job: _Prepared, error: BaseException, *, trace: bool = True
+        self, delivery: Delivery, facts: QueueFacts, error: BaseException, *, trace: bool = True
     ) -> Settlement:
         attempt = delivery.attempts + 1
-        verdict = decide(error, attempt, job.facts.retry)
+        verdict = decide(error, attempt, facts.retry)
         if verdict.action == "retry":
             self._logger.warning(
                 "Job %s of queue %s failed (attempt %d), again in %.1f s: %s",
-                delivery.id, delivery.queue, attempt, verdict.delay, _brief(error),
+                delivery.id,
+                delivery.queue,
+                attempt,
+                verdict.delay,
+                _brief(error),
                 extra=_facts(delivery),
             )
             return Settlement(delivery, "nack", delay=verdict.delay, attempts=attempt)
@@ -184,7 +186,11 @@ class Executor:
         failure = Failure(verdict.reason, type(error).__name__, _clipped(message), text)
         self._logger.warning(
             "Job %s of queue %s failed (attempt %d) and is now a dead letter: %s",
-            delivery.id, delivery.queue, attempt, _brief(error), extra=_facts(delivery),
+            delivery.id,
+            delivery.queue,
+            attempt,
+            _brief(error),
+            extra=_facts(delivery),
         )
         return Settlement(delivery, "reject", attempts=attempt, failure=failure)
 

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from mindtrace.core import TaskSchema
-
     from mindtrace.jobs.backend import JobRecord, Store
 
 SLICE = 1.0
-"""Seconds one blocking look at the store lasts at most; an awaiting task can be cancelled between."""
+"""Seconds that one blocking look lasts at most; an awaiting task can be cancelled between."""
 
 _STATUS = {
     JobState.READY: ExecutionStatus.QUEUED,
@@ -75,7 +74,7 @@ class JobHandle:
         found = self._record().progress
         return None if found is None else ProgressReport(*found)
 
-    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - the output model, or JSON
+    def result(self, timeout: float | None = None) -> Any:
         """Wait until the job has finished and return its output.
 
         The output is an instance of the schema's output model where this handle knows the schema,
@@ -113,7 +112,7 @@ class JobHandle:
         """Name the job without looking it up."""
         return f"JobHandle({self.id!r})"
 
-    async def _wait(self) -> Any:  # noqa: ANN401 - as result
+    async def _wait(self) -> Any:
         while True:
             try:
                 return await asyncio.to_thread(self.result, SLICE)
@@ -126,14 +125,18 @@ class JobHandle:
             raise JobNotFoundError(self.id)
         return record
 
-    def _outcome(self, record: JobRecord) -> Any:  # noqa: ANN401 - as result
+    def _outcome(self, record: JobRecord) -> Any:
         if record.state == JobState.DEAD:
             failure = record.failure
-            facts = (failure.error_type, failure.message, failure.traceback) if failure else ("", "")
+            facts = (
+                (failure.error_type, failure.message, failure.traceback) if failure else ("", "")
+            )
             raise JobFailedError(self.id, *facts)
         if record.state == JobState.CANCELLED:
             raise JobCancelledError(self.id, record.reason or "cancelled")
         if record.result is None:
             return None
         model = self._schema.output_schema if self._schema else None
-        return from_json(record.result) if model is None else model.model_validate_json(record.result)
+        return (
+            from_json(record.result) if model is None else model.model_validate_json(record.result)
+        )

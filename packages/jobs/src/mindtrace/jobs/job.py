@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Self
 
-from mindtrace.core import PositionalModel, TaskSchema
-from mindtrace.core.clock import utcnow_iso
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mindtrace.core import PositionalModel, TaskSchema
+from mindtrace.core.clock import utcnow_iso
 from mindtrace.jobs.ids import new_job_id
 from mindtrace.jobs.routing import QUEUE_MAPPING, JobType
 
@@ -43,7 +43,7 @@ class JobDict(dict[str, Any]):
     effects with), `attempts` (failed runs before this one) and `lost`.
     """
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - values are JSON
+    def __getattr__(self, name: str) -> Any:
         """Read a key as an attribute."""
         try:
             return self[name]
@@ -51,7 +51,7 @@ class JobDict(dict[str, Any]):
             message = f"this job has no {name!r}; it has {', '.join(sorted(self))}"
             raise AttributeError(message) from None
 
-    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - as above
+    def __setattr__(self, name: str, value: Any) -> None:
         """Write a key as an attribute."""
         self[name] = value
 
@@ -92,17 +92,17 @@ class Job(BaseModel):
             explicit = self.job_type is not JobType.DEFAULT
             fallback = QUEUE_MAPPING[self.job_type] if explicit else self.name
             schema = self.payload.name if isinstance(self.payload, TaskSchema) else fallback
-            self.__dict__["schema_name"] = schema
+            object.__setattr__(self, "schema_name", schema)
         return self
 
     @property
-    def input_data(self) -> Any:  # noqa: ANN401 - JSON
+    def input_data(self) -> Any:
         """The input as plain values, as older consumers read it."""
         value = input_of(self.payload)
         return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
-def input_of(payload: Any) -> Any:  # noqa: ANN401 - a payload is anything that becomes JSON
+def input_of(payload: Any) -> Any:
     """Return the input that a payload stands for: of a schema, the instance it was built with."""
     if not isinstance(payload, TaskSchema):
         return payload

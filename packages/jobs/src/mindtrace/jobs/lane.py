@@ -11,10 +11,11 @@ import random
 import threading
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mindtrace.jobs.backend import Delivery, Holder, Settlement, Store
 from mindtrace.jobs.errors import BackendUnavailableError, StaleDeliveryError
+from mindtrace.jobs.execution import Execution, current
 from mindtrace.jobs.prefetch import HOLD_SECONDS, Quota, Window
 
 if TYPE_CHECKING:
@@ -27,6 +28,19 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 5.0
 SLICE = 0.25
 """Seconds between looks at the stop flag while a lost store is waited for."""
+
+
+T = TypeVar("T")
+
+
+def taken(items: deque[T]) -> list[T]:
+    """Empty a deque that another thread may be emptying as well."""
+    found: list[T] = []
+    try:
+        while True:
+            found.append(items.popleft())
+    except IndexError:
+        return found
 
 
 class Plan(NamedTuple):
@@ -137,6 +151,7 @@ class Lane:
         self._waiting: deque[Delivery] = deque()
         self._done: deque[Settlement] = deque()
         self._watch: Watch | None = None
+        self._execution = Execution(self._link.holder)
         self.began_at = 0.0
 
     def wake(self) -> None:
@@ -146,21 +161,23 @@ class Lane:
     def run(self) -> None:
         """Fetch and run until the plan is done or says stop."""
         finished = False
+        token = current.set(self._execution)
         try:
             self._loop()
             finished = True
         finally:
+            current.reset(token)
             if self._watch is not None:
                 self._watch.close()
             if finished:
-                self._link.settle_at_last(self._taken(self._done))
+                self._link.settle_at_last(taken(self._done))
             self.let_go()
 
     def let_go(self) -> None:
         """Close the hold. What has not begun is released; a job in hand counts as lost."""
-        back = [Settlement(each, "release") for each in self._taken(self._waiting)]
+        back = [Settlement(each, "release") for each in taken(self._waiting)]
         try:
-            self._link.holder.settle([*self._taken(self._done), *back])
+            self._link.holder.settle([*taken(self._done), *back])
             self._link.holder.close()
         except BackendUnavailableError as error:
             self._plan.logger.warning("%s What was held comes back by itself.", error)
@@ -171,7 +188,7 @@ class Lane:
             reserved = plan.quota.take(self._window.limit, plan.stopping)
             if reserved == 0:
                 return
-            settlements = self._taken(self._done)
+            settlements = taken(self._done)
             deliveries = self._link.exchange(reserved, settlements)
             if deliveries is None:
                 self._done.extendleft(reversed(settlements))
@@ -185,7 +202,8 @@ class Lane:
 
     def _run_batch(self, deliveries: list[Delivery]) -> int:
         """Run what was fetched; return how many were handled rather than given back."""
-        execute, holder, stopping = self._plan.executor.execute, self._link.holder, self._plan.stopping
+        execute, stopping = self._plan.executor.execute, self._plan.stopping
+        execution = self._execution
         waiting, done = self._waiting, self._done
         self.began_at = began_at = monotonic()
         waiting.extend(deliveries)
@@ -197,11 +215,12 @@ class Lane:
                 delivery = waiting.popleft()
             except IndexError:  # the watch was faster
                 break
-            done.append(execute(delivery, holder))
+            done.append(execute(delivery, execution))
             self.began_at = monotonic()
             handled += 1
         if waiting:
-            done.extend(Settlement(each, "release") for each in self._taken(waiting))
+            done.extend(Settlement(each, "release") for each in taken(waiting))
+        self._execution.end()
         if self._watch is not None:
             self._watch.rest()
         self._window.ran(self.began_at - began_at, handled)
@@ -214,8 +233,8 @@ class Lane:
 
     def relieve(self) -> None:
         """Called by the watch while a handler takes long: give back and settle what can be."""
-        settlements = self._taken(self._done)
-        back = self._taken(self._waiting)
+        settlements = taken(self._done)
+        back = taken(self._waiting)
         settlements += [Settlement(each, "release") for each in back]
         try:
             if settlements:
@@ -223,16 +242,6 @@ class Lane:
         except BackendUnavailableError:
             # the lane meets the same fault with these at its next fetch, and tells of it
             self._done.extend(settlements)
-
-    @staticmethod
-    def _taken(items: deque) -> list:  # pyright: ignore[reportMissingTypeArgument,reportUnknownParameterType]
-        """Empty a deque that another thread may be emptying as well."""
-        taken: list = []  # pyright: ignore[reportMissingTypeArgument,reportUnknownVariableType]
-        try:
-            while True:
-                taken.append(items.popleft())
-        except IndexError:
-            return taken
 
 
 class Watch:

@@ -39,8 +39,9 @@ def load_backend(name: str, wanted: str | None = None) -> type[OrchestratorBacke
         return LocalClient
     found = list(entry_points(group=GROUP, name=name))
     if not found:
+        subject = wanted or "This"
         message = (
-            f"{wanted or f'The backend {name!r}'} needs the '{name}' backend, which is not installed. "
+            f"{subject} needs the '{name}' backend, which is not installed. "
             f"Install it with: pip install 'mindtrace-jobs[{name}]'"
         )
         raise ImportError(message)
@@ -99,6 +100,8 @@ def backend_from_settings(folder: str | Path | None = None) -> OrchestratorBacke
 def backend_from_args(args: dict[str, Any]) -> OrchestratorBackend:
     """Return the client that `consumer_backend_args` of another process describes."""
     if not isinstance(args.get("backend"), str):
-        message = "backend_args come from backend.consumer_backend_args: {'backend': ..., 'kwargs': ...}"
+        message = (
+            "backend_args come from backend.consumer_backend_args: {'backend': ..., 'kwargs': ...}"
+        )
         raise ValueError(message)  # noqa: TRY004 - a dict of the wrong shape
     return load_backend(args["backend"])(**args.get("kwargs", {}))

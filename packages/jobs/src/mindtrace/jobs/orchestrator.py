@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mindtrace.core import Mindtrace, TaskSchema
 from pydantic import BaseModel
 
+from mindtrace.core import Mindtrace, TaskSchema
 from mindtrace.jobs.client import PAGE, OrchestratorBackend
 from mindtrace.jobs.errors import QueueNotFoundError, SchemaNotFoundError
 from mindtrace.jobs.handle import JobHandle
@@ -31,7 +31,8 @@ class Orchestrator(Mindtrace):
     Schemas are registered in this object, in memory: a consumer's process registers its own.
 
     Args:
-        backend: the client; by default the one of `MINDTRACE_JOBS__BACKEND_URL`, else a `LocalClient`.
+        backend: the client; by default the one of `MINDTRACE_JOBS__BACKEND_URL`, else a
+            `LocalClient`.
         orchestrator_dir: the folder of that `LocalClient`.
     """
 
@@ -51,7 +52,7 @@ class Orchestrator(Mindtrace):
         self,
         schema: TaskSchema,
         queue_type: QueueType | str | None = None,
-        **options: Any,  # noqa: ANN401 - the fields of QueueOptions
+        **options: Any,
     ) -> str:
         """Declare the queue of a schema, validate what is published to it, and return its name.
 
@@ -75,7 +76,7 @@ class Orchestrator(Mindtrace):
         self,
         queue_name: str,
         queue_type: QueueType | str | None = None,
-        **options: Any,  # noqa: ANN401 - the fields of QueueOptions
+        **options: Any,
     ) -> dict[str, str]:
         """Make a queue exist; see `OrchestratorBackend.declare_queue`."""
         said = self.backend.declare_queue(queue_name, queue_type, **options)
@@ -110,12 +111,13 @@ class Orchestrator(Mindtrace):
         self,
         queue_name: str | Job | BaseModel,
         job: Job | BaseModel | None = None,
-        **options: Any,  # noqa: ANN401 - the fields of PublishOptions, checked there
+        **options: Any,
     ) -> str:
         """Publish a job, or an input model of the queue's schema; return its id once it is safe.
 
-        `publish(job)` without a queue routes by itself: an explicit job type by `QUEUE_MAPPING`, then
-        the registered schema that the job names, then the one whose input it is, else `default_jobs`.
+        `publish(job)` without a queue routes by itself: an explicit job type by `QUEUE_MAPPING`,
+        then the registered schema that the job names, then the one whose input it is, else
+        `default_jobs`.
 
         After `BackendUnavailableError` the job may or may not be there; publishing the same `Job`
         again is safe.
@@ -145,7 +147,7 @@ class Orchestrator(Mindtrace):
         self,
         queue_name: str,
         jobs: Sequence[Job | BaseModel],
-        **options: Any,  # noqa: ANN401 - as publish
+        **options: Any,
     ) -> list[str]:
         """Publish many jobs in one transaction, all or none; return their ids in order."""
         return self._publish(queue_name, jobs, PublishOptions(**options) if options else PLAIN)
@@ -154,7 +156,7 @@ class Orchestrator(Mindtrace):
         self,
         schema: TaskSchema,
         input_data: BaseModel | dict[str, Any] | None = None,
-        **options: Any,  # noqa: ANN401 - as publish
+        **options: Any,
     ) -> JobHandle:
         """Publish a job of a schema, keep its outcome, and return a handle on it.
 
@@ -163,7 +165,8 @@ class Orchestrator(Mindtrace):
         if self._schemas.get(schema.name) is not schema:
             self.register(schema)
         job = job_from_schema(schema, {} if input_data is None else input_data)
-        chosen = PublishOptions(**{"keep_result": True, **options})
+        options.setdefault("keep_result", True)
+        chosen = PublishOptions(**options)
         job_id = self._publish(schema.name, [job], chosen)[0]
         return JobHandle(self.backend.store, job_id, schema)
 
@@ -171,8 +174,9 @@ class Orchestrator(Mindtrace):
         self, queue_name: str, jobs: Sequence[Job | BaseModel], options: PublishOptions
     ) -> list[str]:
         target = self._targets.get(queue_name) or self._target(queue_name)
+        expected = target.schema.input_schema if target.schema else None
         for job in jobs:
-            if not isinstance(job, Job):
+            if type(job) is not expected and not isinstance(job, Job):
                 self._check_model(target, job)
         try:
             return self.backend.publish_entries(target, jobs, options)
@@ -182,7 +186,7 @@ class Orchestrator(Mindtrace):
 
     def _target(self, queue_name: str) -> Target:
         """Return a queue with its schema; its options are read once, at the first publish."""
-        found = self.backend.target(queue_name)._replace(schema=self._schemas.get(queue_name))
+        found = self.backend.target(queue_name, self._schemas.get(queue_name))
         self._targets[queue_name] = found
         return found
 
@@ -203,9 +207,9 @@ class Orchestrator(Mindtrace):
                 return job.schema_name
             if job.job_type is not JobType.DEFAULT:
                 return self._mapped(get_queue_for_job(job))
-        kind = type(input_of(job.payload) if isinstance(job, Job) else job)
+        given: Any = input_of(job.payload) if isinstance(job, Job) else job
         for name, schema in self._schemas.items():
-            if schema.input_schema is kind:
+            if schema.input_schema is type(given):
                 return name
         return self._mapped(QUEUE_MAPPING[JobType.DEFAULT])
 
@@ -217,7 +221,10 @@ class Orchestrator(Mindtrace):
     # taking and administering
 
     def receive_message(
-        self, queue_name: str, block: bool = False, timeout: float | None = None  # noqa: FBT001, FBT002
+        self,
+        queue_name: str,
+        block: bool = False,  # noqa: FBT001, FBT002 - the older signature
+        timeout: float | None = None,
     ) -> JobDict | None:
         """Take one job out of a queue and settle it in the same step; None when there is none.
 
@@ -228,7 +235,7 @@ class Orchestrator(Mindtrace):
     def dead_letters(
         self, queue_name: str, limit: int = PAGE, after: str | None = None
     ) -> list[DeadLetter]:
-        """Return up to `limit` dead letters, oldest death first; `after` is the last id of a page."""
+        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id."""
         return self.backend.dead_letters(queue_name, limit, after)
 
     def requeue_dead_letters(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mindtrace.jobs import wire
-from mindtrace.jobs.backend import Entry, QueueOptions, QueueType
+from mindtrace.jobs.backend import Entry, Queue, QueueOptions, QueueType
 from mindtrace.jobs.ids import new_job_id
 from mindtrace.jobs.job import Job, input_of
 
 if TYPE_CHECKING:
-    from mindtrace.core import TaskSchema
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
+    from mindtrace.core import TaskSchema
     from mindtrace.jobs.retry import RetryPolicy
 
 _PRIORITY_LIMIT = 1 << 62
@@ -27,6 +29,14 @@ class Target(NamedTuple):
     queue_type: QueueType
     options: QueueOptions
     schema: TaskSchema | None
+    keep: float | None
+    """Seconds the outcome of a job is kept that says nothing itself."""
+
+    @classmethod
+    def of(cls, queue: Queue, schema: TaskSchema | None) -> Self:
+        """Return the target for a queue and the schema registered for it."""
+        target = cls(queue.name, queue.queue_type, queue.options, schema, None)
+        return target._replace(keep=PLAIN.keep(target))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,51 +135,56 @@ def _check_seconds(name: str, value: object, *, above: bool = True) -> None:
 PLAIN = PublishOptions()
 
 
-def entry_of(
-    target: Target, job: Job | BaseModel, options: PublishOptions, now: float, limit: int
-) -> Entry:
-    """Return the entry for a job or for a bare input of the target's schema.
+def entries_of(
+    target: Target,
+    jobs: Sequence[Job | BaseModel],
+    options: PublishOptions,
+    now: float,
+    limit: int,
+) -> list[Entry]:
+    """Return the entries for jobs and for bare inputs of the target's schema.
 
     Raises:
-        JobValidationError: the payload does not fit the target's schema, or has no JSON form.
-        PayloadTooLargeError: its text is larger than `limit` bytes.
+        JobValidationError: a payload does not fit the target's schema, or has no JSON form.
+        PayloadTooLargeError: the text of one is larger than `limit` bytes.
     """
-    if isinstance(job, Job):
-        body = _body_of(target, job, options)
-        job_id, priority = job.id, job.priority
-        check_priority(priority)
-    else:
-        name = target.schema.name if target.schema else target.queue
-        extra = options.run_options() if options is not PLAIN else None
-        if extra:
-            wrapped = Job(name=name, payload=job)
-            body = wire.encode_job(wrapped, _fitting(target, job), extra)
-        else:
-            body = wire.encode_input(name, _fitting(target, job), now)
-        job_id, priority = new_job_id(), None
-    wire.check_size(body, limit)
-    if options is PLAIN:
-        return Entry(job_id, body, priority or 0, keep=options.keep(target))
-    return Entry(
-        id=job_id,
-        body=body,
-        priority=options.priority if options.priority is not None else priority or 0,
-        delay=options.seconds_of_delay(now),
-        ttl=options.ttl,
-        keep=options.keep(target),
-        dedup_key=options.dedup_key,
-        dedup_ttl=options.dedup_ttl or 0.0,
-    )
-
-
-def _body_of(target: Target, job: Job, options: PublishOptions) -> str:
-    payload = _fitting(target, input_of(job.payload))
-    return wire.encode_job(job, payload, options.run_options() if options is not PLAIN else {})
-
-
-def _fitting(target: Target, payload: Any) -> Any:  # noqa: ANN401 - anything that becomes JSON
-    """Return the payload once it is known to fit the schema of the queue, if it has one."""
     schema = target.schema
+    name = schema.name if schema else target.queue
+    if options is PLAIN:
+        extra: dict[str, Any] = {}
+        rest = (0.0, None, target.keep, None, 0.0)
+    else:
+        extra = options.run_options()
+        rest = (
+            options.seconds_of_delay(now),
+            options.ttl,
+            options.keep(target),
+            options.dedup_key,
+            options.dedup_ttl or 0.0,
+        )
+    head = wire.input_head(name, now)
+    model = schema.input_schema if schema else None
+    entries: list[Entry] = []
+    for job in jobs:
+        priority = options.priority or 0
+        if type(job) is model and not extra:
+            # the bare input of a schema: nothing else to say, so its text is put together by hand.
+            # (The type is compared because isinstance with a pydantic class runs Python code.)
+            job_id, body = new_job_id(), f"{head}{wire.model_text(job, name)}}}"
+        else:
+            whole = job if isinstance(job, Job) else Job(name=name, payload=job)
+            check_priority(whole.priority)
+            payload = _fitting(schema, input_of(whole.payload))
+            job_id, body = whole.id, wire.encode_job(whole, payload, extra)
+            if options.priority is None:
+                priority = whole.priority or 0
+        wire.check_size(body, limit)
+        entries.append(Entry(job_id, body, priority, *rest))
+    return entries
+
+
+def _fitting(schema: TaskSchema | None, payload: Any) -> Any:
+    """Return the payload once it is known to fit the schema of the queue, if it has one."""
     if schema is None or schema.input_schema is None or isinstance(payload, schema.input_schema):
         return payload
     return wire.validate_payload(schema, payload)

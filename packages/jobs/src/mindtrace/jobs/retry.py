@@ -18,7 +18,9 @@ class Retry(Exception):  # noqa: N818 - a wish of the handler, not a failure of 
     retries for ever.
     """
 
-    def __init__(self, after: float | None = None, reason: str = "the handler asked to retry") -> None:
+    def __init__(
+        self, after: float | None = None, reason: str = "the handler asked to retry"
+    ) -> None:
         if after is not None and not after >= 0:
             message = f"Retry(after=...) takes seconds that are not negative, not {after!r}"
             raise ValueError(message)
@@ -27,7 +29,7 @@ class Retry(Exception):  # noqa: N818 - a wish of the handler, not a failure of 
 
 
 class Reject(Exception):  # noqa: N818 - as above
-    """Raised by a handler: this job can never succeed; to the dead letters at once, with `reason`."""
+    """Raised by a handler: this job can never succeed; it is dead at once, with `reason`."""
 
     def __init__(self, reason: str = "the handler rejected the job") -> None:
         super().__init__(reason)
@@ -114,7 +116,11 @@ class RetryPolicy:
 
 def _names(kind: type[BaseException] | type) -> tuple[str, ...]:
     dotted = f"{kind.__module__}.{kind.__qualname__}"
-    return (kind.__qualname__, dotted) if kind.__module__ == "builtins" else (dotted, kind.__qualname__)
+    return (
+        (kind.__qualname__, dotted)
+        if kind.__module__ == "builtins"
+        else (dotted, kind.__qualname__)
+    )
 
 
 class Verdict(NamedTuple):

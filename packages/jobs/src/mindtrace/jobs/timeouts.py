@@ -1,8 +1,9 @@
 """Bounding how long a handler runs.
 
-In the main thread a timer signal interrupts it, also inside a blocking system call. In another thread
-an exception is set that the interpreter raises at the next bytecode: a call that blocks in C is only
-ended when it returns. C code that holds the interpreter's lock is interrupted by neither.
+In the main thread a timer signal interrupts it, also inside a blocking system call. In another
+thread an exception is set that the interpreter raises at the next bytecode: a call that blocks in
+C is only ended when it returns. C code that holds the interpreter's lock is interrupted by
+neither.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ R = TypeVar("R")
 
 
 class _TimeIsUp(BaseException):
-    """Raised inside the handler; not an Exception, so that its own `except Exception` lets it pass."""
+    """Raised inside the handler; no Exception, so that its own `except Exception` passes it."""
 
 
 def run_bounded(call: Callable[[A], R], argument: A, seconds: float, job_id: str) -> R:

@@ -19,8 +19,9 @@ from mindtrace.jobs.ids import timestamp
 from mindtrace.jobs.job import JobDict
 
 if TYPE_CHECKING:
-    from mindtrace.core import TaskSchema
+    from collections.abc import Callable
 
+    from mindtrace.core import TaskSchema
     from mindtrace.jobs.backend import Delivery
     from mindtrace.jobs.job import Job
 
@@ -32,18 +33,31 @@ class Undecodable(Exception):  # noqa: N818 - control flow, never leaves the pac
     """A message is not a job."""
 
 
-def to_text(value: Any, schema: str) -> str:  # noqa: ANN401 - a payload is anything that becomes JSON
+def model_text(value: BaseModel, schema: str) -> str:
+    """Return a model as JSON text; see `to_text`."""
+    try:
+        # what model_dump_json calls, without its handling of options
+        return value.__pydantic_serializer__.to_json(value).decode()
+    except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
+        raise _unwritable(schema, error) from error
+
+
+def to_text(value: Any, schema: str) -> str:
     """Return a payload as JSON text.
 
     Raises:
         JobValidationError: a value in it has no JSON form.
     """
+    if isinstance(value, BaseModel):
+        return model_text(value, schema)
     try:
-        if isinstance(value, BaseModel):
-            return value.model_dump_json()
         return to_json(value).decode()
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
-        raise JobValidationError(schema, [f"it cannot be written as JSON: {error}"]) from error
+        raise _unwritable(schema, error) from error
+
+
+def _unwritable(schema: str, error: Exception) -> JobValidationError:
+    return JobValidationError(schema, [f"it cannot be written as JSON: {error}"])
 
 
 @lru_cache(maxsize=256)
@@ -51,12 +65,12 @@ def _head(schema: str) -> str:
     return f'{{"schema_name":{json.dumps(schema)},"created_at":"'
 
 
-def encode_input(schema: str, value: BaseModel, now: float) -> str:
-    """Return the body of a job that is nothing but the input of a schema."""
-    return f'{_head(schema)}{timestamp(now)}","payload":{to_text(value, schema)}}}'
+def input_head(schema: str, now: float) -> str:
+    """Return what stands before the payload of jobs that are nothing but the input of a schema."""
+    return f'{_head(schema)}{timestamp(now)}","payload":'
 
 
-def encode_job(job: Job, payload: Any, run_options: dict[str, Any]) -> str:  # noqa: ANN401
+def encode_job(job: Job, payload: Any, run_options: dict[str, Any]) -> str:
     """Return the body of a job; `run_options` are those given with the publish."""
     extra = {
         "name": job.name if job.name != job.schema_name else None,
@@ -67,7 +81,9 @@ def encode_job(job: Job, payload: Any, run_options: dict[str, Any]) -> str:  # n
     chosen = {key: value for key, value in extra.items() if value is not None}
     tail = f",{json.dumps(chosen)[1:-1]}" if chosen else ""
     created = json.dumps(job.created_at)[1:-1]
-    return f'{_head(job.schema_name)}{created}","payload":{to_text(payload, job.schema_name)}{tail}}}'
+    return (
+        f'{_head(job.schema_name)}{created}","payload":{to_text(payload, job.schema_name)}{tail}}}'
+    )
 
 
 def check_size(body: str, limit: int) -> None:
@@ -78,50 +94,45 @@ def check_size(body: str, limit: int) -> None:
 
 
 def decode(delivery: Delivery) -> JobDict:
-    """Return the job of a delivery.
+    """Return the job of a delivery, with what the store knows of it.
 
     Raises:
         Undecodable: the body is not the text of a job.
     """
-    return decode_body(
-        delivery.body,
-        job_id=delivery.id,
-        priority=delivery.priority,
-        attempts=delivery.attempts,
-        lost=delivery.lost,
-        delivery=delivery.delivery,
-        queue=delivery.queue,
-    )
-
-
-def decode_body(body: str, *, job_id: str, **facts: Any) -> JobDict:  # noqa: ANN401 - counters
-    """Return the job that a body describes, with what the store knows of it."""
     try:
-        job: Any = from_json(body)
+        job: Any = from_json(delivery.body)
     except ValueError as error:
         message = f"the message is not JSON: {error}"
         raise Undecodable(message) from None
     if type(job) is not dict or "payload" not in job:
         message = "the message is JSON but not a job: it is no object with a 'payload'"
         raise Undecodable(message)
-    schema = job.get("schema_name", "")
-    payload = job["payload"]
+    _, job_id, _, number, attempts, lost, priority, _, queue = delivery
+    get: Callable[..., Any] = job.get  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    schema = get("schema_name", queue)
+    payload: Any = job["payload"]
     return JobDict(
-        id=job_id,
-        job_id=job_id,
-        name=job.get("name", schema),
-        schema_name=schema,
-        payload=payload,
-        input_data=payload,
-        status="queued",
-        created_at=job.get("created_at"),
-        started_at=None,
-        completed_at=None,
-        error=None,
-        entrypoint=job.get("entrypoint"),
-        job_type=job.get("job_type", "default"),
-        options=job.get("options"),
-        **facts,
+        {
+            "id": job_id,
+            "job_id": job_id,
+            "name": get("name", schema),
+            "schema_name": schema,
+            "payload": payload,
+            "input_data": payload,
+            "status": "queued",
+            "created_at": get("created_at"),
+            "started_at": None,
+            "completed_at": None,
+            "error": None,
+            "entrypoint": get("entrypoint"),
+            "job_type": get("job_type", "default"),
+            "options": get("options"),
+            "priority": priority,
+            "queue": queue,
+            "delivery": number,
+            "attempts": attempts,
+            "lost": lost,
+        }
     )
 
 
@@ -134,7 +145,7 @@ def undecodable(delivery: Delivery, error: Exception) -> Settlement:
 
 
 def problems_of(error: ValidationError) -> list[str]:
-    """Return one sentence a field: where, what was expected, which type was found; never a value."""
+    """Return one sentence a field: where, what was expected, the type found; never a value."""
     problems: list[str] = []
     for each in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in each["loc"]) or "the whole value"
@@ -143,7 +154,7 @@ def problems_of(error: ValidationError) -> list[str]:
     return problems
 
 
-def _plain(problem: Any) -> str:  # noqa: ANN401 - pydantic's dict
+def _plain(problem: Any) -> str:
     # a message of a user's own validator may quote the value; its type never does
     own = problem["type"] in ("value_error", "assertion_error")
     return "refused by the model's own validator" if own else str(problem["msg"])
@@ -153,7 +164,7 @@ def _first_lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:  # noqa: ANN401 - JSON
+def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:
     """Return the payload as the schema's input model (None for a schema without one).
 
     Raises:
@@ -163,7 +174,8 @@ def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:  # n
     if model is None:
         return None
     try:
-        return model.model_validate(payload)
+        # what model_validate calls, without its handling of options
+        return model.__pydantic_validator__.validate_python(payload)
     except ValidationError as error:
         try:
             # a strict model takes a date or a tuple from JSON text, but not from plain values
@@ -172,7 +184,7 @@ def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:  # n
             raise JobValidationError(schema.name, problems_of(error)) from None
 
 
-def validate_output(schema: TaskSchema, output: Any) -> Any:  # noqa: ANN401 - what a handler returned
+def validate_output(schema: TaskSchema, output: Any) -> Any:
     """Return a handler's output as the schema's output model, where the schema has one.
 
     Raises:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from mindtrace.core import get_config
-
 from mindtrace.jobs.client import OrchestratorBackend
 from mindtrace.jobs.consumer_backend import ConsumerBackend
 from mindtrace.jobs.loading import local_folder
@@ -15,7 +14,6 @@ from mindtrace.jobs.wire import MAX_PAYLOAD
 
 if TYPE_CHECKING:
     from mindtrace.core import Clock
-
     from mindtrace.jobs.local.database import Durability
 
 
@@ -26,15 +24,15 @@ class LocalConsumerBackend(ConsumerBackend):
 class LocalClient(OrchestratorBackend):
     """Queues in one SQLite file, shared by any number of processes on one machine.
 
-    The folder must be on a local disk: SQLite's shared memory and the kernel's locks do not work over
-    a network file system. It is made for this user alone (0700).
+    The folder must be on a local disk: SQLite's shared memory and the kernel's locks do not work
+    over a network file system. It is made for this user alone (0700).
 
     Args:
         client_dir: the folder; by default `orchestrator/local_client` below
             `MINDTRACE_DIR_PATHS__ROOT`, which one log line names.
         broker_id: a name of your own for this client.
-        durability: "normal" survives the death of any process; "full" forces each commit to the disk
-            and survives a loss of power, at a fraction of the speed.
+        durability: "normal" survives the death of any process; "full" forces each commit to the
+            disk and survives a loss of power, at a fraction of the speed.
         max_payload: bytes that a job's text may have at most.
         clock: dates the jobs; for tests.
     """
@@ -72,7 +70,9 @@ class LocalClient(OrchestratorBackend):
     ) -> Self:
         """Return a client whose jobs end with it; for tests and for queues inside one process."""
         self = cls.__new__(cls)
-        OrchestratorBackend.__init__(self, LocalStore(None, "normal", clock), max_payload=max_payload)
+        OrchestratorBackend.__init__(
+            self, LocalStore(None, "normal", clock), max_payload=max_payload
+        )
         self.client_dir = None
         self.broker_id = broker_id
         self.durability = "normal"

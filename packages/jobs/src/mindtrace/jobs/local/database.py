@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from mindtrace.jobs.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 Durability = Literal["normal", "full"]
@@ -27,9 +27,13 @@ SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
 FILE_NAME = "jobs.db"
 
-# A checkpoint copies the log back into the file; every 4000 pages (16 MiB) is often enough to keep
+# A commit writes each page that it touched to the log as a whole: small pages make a publish a
+# fifth cheaper, smaller ones still make a claim dearer (measured with 1, 2, 4 and 8 KiB).
+PAGE_SIZE = 2048
+
+# A checkpoint copies the log back into the file; every 8000 pages (16 MiB) is often enough to keep
 # the log small and seldom enough not to be felt.
-_PRAGMAS = "pragma wal_autocheckpoint = 4000"
+CHECKPOINT_PAGES = 8000
 
 # What SQLite says, and what a person can do about it. `True`: trying again may help.
 _ADVICE: dict[int, tuple[str, bool]] = {
@@ -42,8 +46,7 @@ _ADVICE: dict[int, tuple[str, bool]] = {
     sqlite3.SQLITE_CANTOPEN: ("the file cannot be opened; check folder and permissions", False),
     sqlite3.SQLITE_NOTADB: ("it is not a SQLite database; move the file away or restore it", False),
     sqlite3.SQLITE_CORRUPT: (
-        "the file is damaged; move it away and recover what is left with the "
-        "sqlite3 shell (.recover)",
+        "the file is damaged; move it away and recover what is left (sqlite3 shell: .recover)",
         False,
     ),
 }
@@ -61,7 +64,7 @@ class Database:
         self.path = folder / FILE_NAME if folder else None
         self.address = str(self.path or "memory")
         self.lock = threading.RLock()
-        self._durability = durability
+        self._durability: Durability = durability
         self._connection: sqlite3.Connection | None = None
         self._closed = False
         _forget_after_fork(self)
@@ -72,7 +75,7 @@ class Database:
         return self._connection or self._open()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Generator[sqlite3.Connection]:
         """Run the block as one write transaction: all of it is safe afterwards, or none."""
         with self.lock, self.translating():
             connection = self._connection or self._open()
@@ -86,7 +89,7 @@ class Database:
                 raise
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Generator[sqlite3.Connection]:
         """Run the block on one consistent view of the database."""
         with self.lock, self.translating():
             connection = self._connection or self._open()
@@ -98,7 +101,7 @@ class Database:
                     connection.execute("rollback")
 
     @contextmanager
-    def translating(self) -> Iterator[None]:
+    def translating(self) -> Generator[None]:
         """Turn SQLite's errors into ours, at the only place that sees them."""
         try:
             yield
@@ -139,7 +142,7 @@ class Database:
         return connection
 
     def _open_file(self, folder: Path) -> sqlite3.Connection:
-        """Open under a lock file: processes that open a new file at once meet "locked" otherwise."""
+        """Open under a lock file: several processes that create the file meet "locked" else."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(folder / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -173,10 +176,11 @@ def _connect(path: str, durability: Durability) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=64,
     )
-    # journal_mode belongs to the file, synchronous and the rest to each connection
+    # page_size and journal_mode belong to the file, the rest to each connection
+    connection.execute(f"pragma page_size = {PAGE_SIZE}")
     connection.execute("pragma journal_mode = wal")
     connection.execute(f"pragma synchronous = {'full' if durability == 'full' else 'normal'}")
-    connection.execute(_PRAGMAS)
+    connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return connection
 
 
@@ -193,7 +197,7 @@ def _migrate(connection: sqlite3.Connection, address: str) -> None:
     if connection.execute("select 1 from sqlite_schema where name = 'jobs'").fetchone():
         reason = "the file belongs to another program; choose another folder"
         raise BackendUnavailableError("local", address, reason, transient=False)
-    schema = resources.files(__package__).joinpath("schema.sql").read_text("utf-8")
+    schema = resources.files("mindtrace.jobs.local").joinpath("schema.sql").read_text("utf-8")
     script = f"begin immediate;\n{schema}\npragma user_version = {SCHEMA_VERSION};\ncommit;"
     try:
         connection.executescript(script)

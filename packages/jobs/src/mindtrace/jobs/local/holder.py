@@ -135,7 +135,7 @@ class LocalHolder:
         return deliveries, stale
 
     def _second_look(self, queues: Sequence[str], limit: int) -> list[Delivery]:
-        """Look whether queues went, came or changed, and whether a holder died; then claim again."""
+        """Look whether queues changed or a holder died, and claim again if so."""
         before = self._store.cached_rows(queues)
         rows = self._store.rows(queues, fresh=True)
         if not self._reap() and rows == before:
@@ -143,9 +143,7 @@ class LocalHolder:
         with self._store.database.writing() as c:
             return self._claim(c, rows, limit, self._store.now())
 
-    def _claim(
-        self, c: Connection, rows: list[QueueRow], limit: int, now: float
-    ) -> list[Delivery]:
+    def _claim(self, c: Connection, rows: list[QueueRow], limit: int, now: float) -> list[Delivery]:
         transitions.expire(c, now)
         for offset in range(len(rows)):
             place = (self._turn + offset) % len(rows)
@@ -177,7 +175,7 @@ class LocalHolder:
         return deliveries
 
     def _pass_on(self, deliveries: list[Delivery]) -> None:
-        """Ring one more of those who wait if there is more to do: a ring may have been meant for two."""
+        """Ring one more of those who wait if there is more to do: one ring may stand for two."""
         row = self._store.row(deliveries[0].queue)
         with self._store.database.reading() as c:
             more = c.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mindtrace.jobs.backend import DeadRecord, Failure, JobRecord, QueueStats
+from mindtrace.jobs.backend import DeadRecord, Delivery, Failure, JobRecord, QueueStats
 from mindtrace.jobs.lifecycle import JobState
 
 if TYPE_CHECKING:
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 _ALIVE = "(o.forget_at is null or o.forget_at > :now)"
 
 
-def _one(c: Connection, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
+def _one(c: Connection, statement: str, **values: object) -> Any:
     found = c.execute(statement, values).fetchone()
     return found[0] if found else None
 
 
-def stats(
-    c: Connection, row: QueueRow, now: float, is_dead: Callable[[int], bool]
-) -> QueueStats:
+def stats(c: Connection, row: QueueRow, now: float, is_dead: Callable[[int], bool]) -> QueueStats:
     """Count the jobs of a queue as they are at this moment, whoever has looked before."""
     facts: dict[str, object] = {"queue": row.queue, "now": now}
     ready = _one(c, "select count(*) from jobs where queue = :queue and state = 0", **facts)
@@ -44,7 +42,8 @@ def stats(
     expired_due = sum(1 for state, at in expired if state == JobState.DELAYED and at <= now)
     expired_ready = sum(1 for state, _ in expired if state == JobState.READY)
     leased = c.execute(
-        "select holder, count(*) from jobs where state = 2 and queue = :queue group by holder", facts
+        "select holder, count(*) from jobs where state = 2 and queue = :queue group by holder",
+        facts,
     ).fetchall()
     lost = sum(count for holder, count in leased if is_dead(holder))
     dead = _one(
@@ -65,11 +64,12 @@ def stats(
 
 
 def _oldest(c: Connection, row: QueueRow, now: float) -> float | None:
-    """Return when the oldest ready or due job was published, by one index seek for each priority."""
+    """Return when the oldest ready or due job was published: one seek for each priority."""
     found = [
         _one(
             c,
-            "select min(published_at) from jobs where queue = :queue and state = 1 and due_at <= :now",
+            "select min(published_at) from jobs "
+            "where queue = :queue and state = 1 and due_at <= :now",
             queue=row.queue,
             now=now,
         )
@@ -103,34 +103,21 @@ def dead_letters(
     """Return a page of dead letters in the order of their deaths."""
     found = c.execute(
         f"""
-        select j.id, j.body, j.priority, j.attempts, j.lost, o.reason, o.error_type, o.message,
-               o.traceback, o.finished_at
+        select j.seq, j.id, j.body, j.delivery, j.attempts, j.lost, j.priority, j.keep, :name,
+               o.reason, o.error_type, o.message, o.traceback, o.finished_at
         from outcomes o join jobs j on j.seq = o.seq
         where o.queue = :queue and o.state = 3 and {_ALIVE} and o.number > ifnull((
           select p.number from outcomes p join jobs k on k.seq = p.seq where k.id = :after), 0)
         order by o.number limit :limit
         """,  # noqa: S608 - a constant
-        {"queue": row.queue, "now": now, "after": after, "limit": limit},
+        {"queue": row.queue, "name": row.name, "now": now, "after": after, "limit": limit},
     ).fetchall()
     return [
-        DeadRecord(
-            id=job_id,
-            queue=row.name,
-            body=body,
-            priority=priority,
-            attempts=attempts,
-            lost=lost,
-            failure=Failure(reason, error_type, message, traceback),
-            died_at=died_at,
-        )
-        for job_id, body, priority, attempts, lost, reason, error_type, message, traceback, died_at
-        in found
+        DeadRecord(Delivery(*each[:9]), Failure(*each[9:13]), died_at=each[13]) for each in found
     ]
 
 
-def dead_seqs(
-    c: Connection, row: QueueRow, now: float, job_ids: Sequence[str] | None
-) -> list[int]:
+def dead_seqs(c: Connection, row: QueueRow, now: float, job_ids: Sequence[str] | None) -> list[int]:
     """Return the entries of dead letters of a queue: those named, or all."""
     found = c.execute(
         f"select o.seq, j.id from outcomes o join jobs j on j.seq = o.seq "  # noqa: S608
@@ -157,12 +144,13 @@ def record(c: Connection, job_id: str, now: float) -> JobRecord | None:
     state, attempts, lost, delivery, progress, expires_at, keep, result, reason = found[:9]
     error_type, message, traceback, forget_at, queue = found[9:]
     state = JobState(state)
+    cancelled = reason
     if forget_at is not None and forget_at <= now:
         return None
     if state <= JobState.DELAYED and expires_at is not None and expires_at <= now:
         if keep is None:
             return None
-        state, reason = JobState.CANCELLED, "expired"
+        state, cancelled = JobState.CANCELLED, "expired"
     done = json.loads(progress) if progress else None
     return JobRecord(
         id=job_id,
@@ -174,5 +162,5 @@ def record(c: Connection, job_id: str, now: float) -> JobRecord | None:
         progress=None if done is None else (done[0], done[1]),
         result=result,
         failure=Failure(reason, error_type, message, traceback) if state == JobState.DEAD else None,
-        reason=reason if state == JobState.CANCELLED else None,
+        reason=cancelled if state == JobState.CANCELLED else None,
     )

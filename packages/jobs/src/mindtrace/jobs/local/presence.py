@@ -28,7 +28,7 @@ from mindtrace.jobs.errors import BackendUnavailableError
 if TYPE_CHECKING:
     from pathlib import Path
 
-SLOTS = 4096
+SLOTS = 1024
 RESULTS = 0x80
 """The bit of those who wait for outcomes; the seven others stand for queues."""
 

@@ -38,7 +38,7 @@ class LocalQueue:
         self._store.declare_queue(QueueSpec(name, self.queue_type))
         self._holder = self._store.holder()
 
-    def push(self, item: Any) -> None:  # noqa: ANN401 - any JSON value
+    def push(self, item: Any) -> None:
         """Append an item; it is safe when this returns.
 
         Raises:
@@ -46,7 +46,7 @@ class LocalQueue:
         """
         self._push(item, 0)
 
-    def pop(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: ANN401, FBT001, FBT002
+    def pop(self, block: bool = True, timeout: float | None = None) -> Any:  # noqa: FBT001, FBT002
         """Remove and return the next item.
 
         Raises:
@@ -79,10 +79,10 @@ class LocalQueue:
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Return a queue in memory with the items of `to_dict`."""
         queue = cls()
-        queue._fill(data["items"])  # noqa: SLF001 - our own
+        queue._fill(data["items"])
         return queue
 
-    def _push(self, item: Any, priority: int) -> None:  # noqa: ANN401 - any JSON value
+    def _push(self, item: Any, priority: int) -> None:
         try:
             body = to_json(item).decode()
         except (PydanticSerializationError, ValueError) as error:
@@ -94,7 +94,7 @@ class LocalQueue:
         self._holder.settle([Settlement(each, "release") for each in held])
         return held
 
-    def _listed(self, delivery: Delivery) -> Any:  # noqa: ANN401 - any JSON value
+    def _listed(self, delivery: Delivery) -> Any:
         return json.loads(delivery.body)
 
     def _fill(self, items: Iterable[Any]) -> None:
@@ -117,12 +117,12 @@ class LocalPriorityQueue(LocalQueue):
 
     queue_type: ClassVar[QueueType] = "priority"
 
-    def push(self, item: Any, priority: int = 0) -> None:  # noqa: ANN401 - any JSON value
+    def push(self, item: Any, priority: int = 0) -> None:
         """Insert an item; it is safe when this returns."""
         check_priority(priority)
         self._push(item, priority)
 
-    def _listed(self, delivery: Delivery) -> Any:  # noqa: ANN401 - any JSON value
+    def _listed(self, delivery: Delivery) -> Any:
         return {"item": json.loads(delivery.body), "priority": delivery.priority}
 
     def _fill(self, items: Iterable[Any]) -> None:

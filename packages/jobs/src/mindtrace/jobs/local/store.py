@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mindtrace.core import Clock
 
+
 class LocalStore:
     """A `Store` on the file `jobs.db` of a folder, or in the memory of this process.
 
@@ -78,7 +79,7 @@ class LocalStore:
         """Remove the queue with all it has; deliveries still held become stale."""
         row = self.row(name, fresh=True)
         with self.database.writing() as c:
-            c.execute(f"update counter set high = {sql.LAST_SEQ}")
+            c.execute(sql.RAISE_HIGH_TO_LAST)
             for table in ("jobs", "outcomes", "dedup", "queues"):
                 c.execute(f"delete from {table} where queue = ?", (row.queue,))  # noqa: S608
         self._rows.pop(name, None)
@@ -127,7 +128,11 @@ class LocalStore:
     def publish(self, queue: str, entries: Sequence[Entry]) -> list[str]:
         """Add entries, all or none, and return each one's id once all are safe."""
         row = self._rows.get(queue) or self.row(queue)
-        if len(entries) == 1 and entries[0].dedup_key is None and self._publish_one(row, entries[0]):
+        if (
+            len(entries) == 1
+            and entries[0].dedup_key is None
+            and self._publish_one(row, entries[0])
+        ):
             ids = [entries[0].id]
         else:
             row = self.row(queue, fresh=True)
@@ -238,7 +243,7 @@ class LocalStore:
         return True
 
     def dead_letters(self, queue: str, *, limit: int, after: str | None) -> list[DeadRecord]:
-        """Return up to `limit` dead letters, oldest death first, beginning after the given job id."""
+        """Return up to `limit` dead letters, oldest death first, those after the given job id."""
         row = self.row(queue, fresh=True)
         with self.database.reading() as c:
             return inspection.dead_letters(c, row, self.now(), limit=limit, after=after)
@@ -273,7 +278,7 @@ class LocalStore:
             return inspection.record(c, job_id, self.now())
 
     def wait_finished(self, job_id: str, wait: float) -> JobRecord | None:
-        """Block up to `wait` seconds until the job has finished; return its record as it then is."""
+        """Block up to `wait` seconds until the job has finished, and return its record then."""
         end = self.monotonic() + wait
         found = self.record(job_id)
         if not _unfinished(found) or wait <= 0:

@@ -45,7 +45,7 @@ def values_of(row: QueueRow, entry: Entry, now: float) -> tuple[Any, ...]:
 
 def add_all(c: Connection, row: QueueRow, entries: Sequence[Entry], now: float) -> list[str]:
     """Add entries without dedup keys, or raise and add none."""
-    (last,) = c.execute(f"select {sql.LAST_SEQ}").fetchone()  # noqa: S608 - a constant
+    (last,) = c.execute(f"select {sql.LAST_SEQ}").fetchone()
     rows = [(*values_of(row, entry, now), seq) for seq, entry in enumerate(entries, last + 1)]
     if c.executemany(sql.PUBLISH_AT, rows).rowcount != len(rows):
         for entry in entries:
@@ -87,10 +87,9 @@ def refuse_other(c: Connection, row: QueueRow, job_id: str) -> None:
 
 
 def claim(c: Connection, row: QueueRow, slot: int, limit: int) -> list[Delivery]:
-    """Lease up to `limit` ready jobs, in the order of the queue; a job that was lost comes alone."""
-    rows = c.execute(sql.CLAIM[row.queue_type], (slot, row.queue, limit)).fetchall()
-    name = row.name
-    deliveries = [Delivery(*each, name) for each in rows]
+    """Lease up to `limit` ready jobs in the queue's order; one that was lost comes alone."""
+    rows = c.execute(sql.CLAIM[row.queue_type], (slot, row.queue, limit, row.name)).fetchall()
+    deliveries = list(map(Delivery._make, rows))
     if len(deliveries) > 1:
         _in_order(deliveries, row.queue_type)
         deliveries = _cut_before_lost(c, deliveries)
@@ -315,7 +314,7 @@ def purge(c: Connection, queue: int, now: float) -> int:
     ).fetchall()
     for (seq,) in kept:
         finish(c, seq, JobState.CANCELLED, now, reason="purged")
-    c.execute(f"update counter set high = {sql.LAST_SEQ}")
+    c.execute(sql.RAISE_HIGH_TO_LAST)
     rest = c.execute("delete from jobs where queue = ? and state in (0, 1)", (queue,))
     return len(kept) + rest.rowcount
 

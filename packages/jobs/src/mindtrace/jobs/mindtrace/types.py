@@ -1,3 +1,5 @@
 """The old import path of `JobType`."""
 
-from mindtrace.jobs.routing import JobType as JobType
+from mindtrace.jobs.routing import JobType
+
+__all__ = ["JobType"]

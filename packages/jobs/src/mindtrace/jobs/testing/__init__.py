@@ -5,17 +5,30 @@ Needs pytest and hypothesis (`mindtrace-jobs[testing]`). Production code never i
 
 import pytest
 
-for _module in ("administering", "holding", "ordering", "publishing", "settling"):
+for _module in (
+    "administering",
+    "holding",
+    "machine",
+    "ordering",
+    "processes",
+    "publishing",
+    "running",
+    "settling",
+):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")
 
-from mindtrace.jobs.testing.contract import InProcessContract  # noqa: E402
+from mindtrace.jobs.testing.contract import BackendContract, InProcessContract  # noqa: E402
 from mindtrace.jobs.testing.harness import Harness, LocalHarness, MemoryHarness  # noqa: E402
+from mindtrace.jobs.testing.machine import QueueMachine, machine_for  # noqa: E402
 from mindtrace.jobs.testing.waiting import eventually  # noqa: E402
 
 __all__ = [
+    "BackendContract",
     "Harness",
     "InProcessContract",
     "LocalHarness",
     "MemoryHarness",
+    "QueueMachine",
     "eventually",
+    "machine_for",
 ]

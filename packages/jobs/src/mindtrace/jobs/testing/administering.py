@@ -1,4 +1,4 @@
-"""Rules 8, 15, 17, 18, 19 and the store's part of 21: dead letters, counts, and what an operator does."""
+"""Rules 8, 15, 17, 18, 19, 21 in the store: dead letters, counts, and what an operator does."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class Rule08DeadLetters:
         holder.settle([reject(harness.take_one(holder, queue), failure)])
 
         (dead,) = harness.open().store.dead_letters(queue, limit=10, after=None)
-        assert (dead.id, dead.queue, dead.body, dead.priority) == ("dead", queue, '{"a": "b"}', 4)
-        assert (dead.failure, dead.attempts, dead.lost) == (failure, 2, 0)
+        last = dead.delivery
+        assert (last.id, last.queue, last.body, last.priority) == ("dead", queue, '{"a": "b"}', 4)
+        assert (dead.failure, last.attempts, last.lost) == (failure, 2, 0)
         assert dead.died_at > 0
 
     def test_dead_letters_are_listed_by_death_in_pages(self, harness: Harness) -> None:
@@ -54,8 +55,8 @@ class Rule08DeadLetters:
         pages: list[list[str]] = []
         after: str | None = None
         while page := harness.store.dead_letters(queue, limit=2, after=after):
-            pages.append([each.id for each in page])
-            after = page[-1].id
+            pages.append([each.delivery.id for each in page])
+            after = page[-1].delivery.id
 
         wanted = ids(order)
         assert pages == [wanted[:2], wanted[2:4], wanted[4:]]
@@ -103,7 +104,7 @@ class Rule08DeadLetters:
         assert act(queue, [dead[1], dead[1], *elsewhere, *alive, "unknown"]) == 1
         assert act(queue, []) == 0
         assert harness.counts(queue) == Counts(ready=int(verb == "requeue"), dead=3)
-        left = [each.id for each in store.dead_letters(queue, limit=10, after=None)]
+        left = [each.delivery.id for each in store.dead_letters(queue, limit=10, after=None)]
         assert left == [dead[0], dead[2], dead[3]]
         assert act(queue, None) == 3
         assert act(queue, None) == 0
@@ -219,7 +220,10 @@ class Rule15Counts:
         harness.advance(12)
 
         looks = {
-            (str(harness.counts(queue)), len(harness.store.dead_letters(queue, limit=9, after=None)))
+            (
+                str(harness.counts(queue)),
+                len(harness.store.dead_letters(queue, limit=9, after=None)),
+            )
             for _ in range(5)
         }
 
@@ -258,7 +262,7 @@ class Rule17BackendAway:
             lambda: store.declare_queue(QueueSpec("away")),
             lambda: store.publish("away", [entry()]),
             lambda: store.stats("away"),
-            lambda: store.holder(),
+            store.holder,
         ):
             with pytest.raises(BackendUnavailableError) as caught:
                 call()
@@ -348,9 +352,7 @@ class Rule18IdleCostsNothing:
 class Rule19PurgeAndDelete:
     """A purge removes what waits; deleting removes everything, and what is held becomes stale."""
 
-    def test_a_purge_removes_ready_and_delayed_jobs_and_counts_them(
-        self, harness: Harness
-    ) -> None:
+    def test_a_purge_removes_ready_and_delayed_jobs_and_counts_them(self, harness: Harness) -> None:
         queue, other = harness.queue(), harness.queue()
         holder = harness.holder()
         harness.publish(queue)

@@ -1,26 +1,26 @@
 """A store under test, and the few things a test does to it that a user cannot.
 
 An author of a backend writes one `Harness`: how to open a client, how time passes, how a holder dies.
-Everything else (`queue`, `take`, `counts`, ...) is a shorthand in terms of the `Store` protocol.
+Everything else (`queue`, `take`, `counts`, ...) is shorthand for calls of the `Store` protocol.
 """
 
 from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, cast
 
 from mindtrace.core.clock import ManualClock
+from mindtrace.jobs import LocalClient
 from mindtrace.jobs.backend import Capabilities, Delivery, Entry, Failure, QueueSpec, Settlement
 from mindtrace.jobs.ids import new_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from mindtrace.jobs import OrchestratorBackend
-    from mindtrace.jobs.backend import Holder, QueueOptions, QueueType, Store
-    from mindtrace.jobs.backend import JobRecord
+    from mindtrace.jobs.backend import Holder, JobRecord, QueueOptions, QueueType, Store
 
 START = 1_700_000_000.0
 """The moment at which a test's own clock begins."""
@@ -255,20 +255,14 @@ class LocalHarness(_LocalHarness):
 
     def open(self) -> OrchestratorBackend:
         """Open the same files again, with connections of its own."""
-        from mindtrace.jobs import LocalClient
-
         return self._opened(LocalClient(self.folder / "jobs", clock=self.clock))
 
     def open_real(self) -> OrchestratorBackend:
         """Open other files, in real time."""
-        from mindtrace.jobs import LocalClient
-
         return self._opened(LocalClient(self.folder / "real"))
 
     def open_unusable(self) -> OrchestratorBackend:
         """Open a folder that cannot exist: its parent is a file."""
-        from mindtrace.jobs import LocalClient
-
         parent = self.folder / "a file"
         parent.touch()
         return self._opened(LocalClient(parent / "jobs", clock=self.clock))
@@ -278,8 +272,6 @@ class MemoryHarness(_LocalHarness):
     """The local store in memory, which only its own process can see."""
 
     def __init__(self) -> None:
-        from mindtrace.jobs import LocalClient
-
         super().__init__()
         self.client = self._opened(LocalClient.in_memory(clock=self.clock))
 
@@ -289,8 +281,6 @@ class MemoryHarness(_LocalHarness):
 
     def open_real(self) -> OrchestratorBackend:
         """Return a fresh memory, in real time."""
-        from mindtrace.jobs import LocalClient
-
         return self._opened(LocalClient.in_memory())
 
     def open_unusable(self) -> OrchestratorBackend:

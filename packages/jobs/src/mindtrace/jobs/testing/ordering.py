@@ -33,7 +33,7 @@ def lacks_type(harness: Harness, queue_type: QueueType) -> bool:
 def ordered(queue_type: QueueType, published: list[tuple[str, int]]) -> list[str]:
     """Return (id, priority) pairs in the order in which a queue hands them out."""
     if queue_type == "stack":
-        published = published[::-1]
+        published = list(reversed(published))
     if queue_type == "priority":
         published = sorted(published, key=lambda each: -each[1])
     return [job_id for job_id, _ in published]

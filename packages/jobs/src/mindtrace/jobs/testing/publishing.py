@@ -319,9 +319,7 @@ class Rule13IdentityAndDedup:
         assert second != first
         assert harness.counts(queue) == Counts(ready=1, dead=1)
 
-    def test_a_dedup_key_counts_for_its_time_after_the_job_finished(
-        self, harness: Harness
-    ) -> None:
+    def test_a_dedup_key_counts_for_its_time_after_the_job_finished(self, harness: Harness) -> None:
         queue = harness.queue()
         holder = harness.holder()
 

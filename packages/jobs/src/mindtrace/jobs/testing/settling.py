@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -21,6 +20,8 @@ from mindtrace.jobs.testing.harness import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mindtrace.jobs.backend import Delivery, Holder
 
 
