@@ -2,6 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from mindtrace.core import Clock, ManualClock, SystemClock, utcnow, utcnow_iso
 
 

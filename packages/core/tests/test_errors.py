@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+
 from mindtrace.core import (
     InvalidSettingError,
     MindtraceError,

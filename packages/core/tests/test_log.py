@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from mindtrace.core import get_logger, log_context, setup_logging
 
 

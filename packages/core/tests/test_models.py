@@ -1,8 +1,9 @@
 # Type checkers know only the keyword form of a model: pydantic tells them so.
 # pyright: reportCallIssue=false
 import pytest
-from mindtrace.core import PositionalModel
 from pydantic import Field, ValidationError
+
+from mindtrace.core import PositionalModel
 
 
 class Point(PositionalModel):

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from queue import SimpleQueue
 
 import pytest
+
 from mindtrace.core import (
     ManualClock,
     NetworkError,

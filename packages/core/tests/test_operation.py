@@ -2,6 +2,7 @@ import asyncio
 import logging
 
 import pytest
+
 from mindtrace.core import ManualClock, get_logger, track_operation
 
 

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mindtrace.core
 import pytest
+
+import mindtrace.core
 
 SOURCE = Path(mindtrace.core.__file__).parent
 README = SOURCE.parents[2] / "README.md"

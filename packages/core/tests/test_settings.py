@@ -4,6 +4,8 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr
+
 from mindtrace.core import (
     Config,
     InvalidSettingError,
@@ -11,7 +13,6 @@ from mindtrace.core import (
     Settings,
     get_config,
 )
-from pydantic import BaseModel, Field, SecretStr
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 
 import pytest
+
 from mindtrace.core import get_class, instantiate_target
 
 

@@ -3,8 +3,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mindtrace.core import TaskSchema, bind_handler_factory, task
 from pydantic import BaseModel, ValidationError
+
+from mindtrace.core import TaskSchema, bind_handler_factory, handlers
 
 
 class Size(BaseModel):
@@ -220,7 +221,7 @@ def measure(size: Size) -> Area:
 
 @pytest.fixture(autouse=True)
 def nothing_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task, "_bound", [])
+    monkeypatch.setattr(handlers, "_bound", [])
 
 
 def test_a_bare_handler_is_made_by_the_bound_factory() -> None:

@@ -1,4 +1,5 @@
 import pytest
+
 from mindtrace.core import ManualClock, SystemClock, Timeout, Timer
 
 

@@ -1,6 +1,7 @@
 from itertools import chain, count, repeat
 
 import pytest
+
 from mindtrace.core import first_not_none, ifnone, named_lambda
 
 

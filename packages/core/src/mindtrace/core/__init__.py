@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PortInUseError,
         ServiceTimeoutError,
     )
+    from mindtrace.core.handlers import HandlerFactory, bind_handler_factory
     from mindtrace.core.log import get_logger, log_context, setup_logging
     from mindtrace.core.models import PositionalModel
     from mindtrace.core.net import (
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from mindtrace.core.section import Section
     from mindtrace.core.settings import Config, Settings, get_config
     from mindtrace.core.target import get_class, instantiate_target
-    from mindtrace.core.task import HandlerFactory, TaskSchema, bind_handler_factory
+    from mindtrace.core.task import TaskSchema
     from mindtrace.core.timing import Timeout, Timer
     from mindtrace.core.values import first_not_none, ifnone, named_lambda
 
@@ -94,6 +95,7 @@ _NAMES_OF_MODULE = {
         "PortInUseError",
         "ServiceTimeoutError",
     ),
+    "handlers": ("HandlerFactory", "bind_handler_factory"),
     "log": ("get_logger", "log_context", "setup_logging"),
     "models": ("PositionalModel",),
     "net": (
@@ -108,7 +110,7 @@ _NAMES_OF_MODULE = {
     "section": ("Section",),
     "settings": ("Config", "Settings", "get_config"),
     "target": ("get_class", "instantiate_target"),
-    "task": ("HandlerFactory", "TaskSchema", "bind_handler_factory"),
+    "task": ("TaskSchema",),
     "timing": ("Timeout", "Timer"),
     "values": ("first_not_none", "ifnone", "named_lambda"),
 }

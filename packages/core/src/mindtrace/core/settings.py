@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from mindtrace.core.errors import InvalidSettingError
-from mindtrace.core.section import PREFIX, Section, plain_name
 from pydantic import (
     AfterValidator,
     AliasChoices,
@@ -29,6 +27,9 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from mindtrace.core.errors import InvalidSettingError
+from mindtrace.core.section import PREFIX, Section, plain_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -190,7 +191,7 @@ class Settings(Section, BaseSettings):
             raise _explain(error) from None
 
     @classmethod
-    def settings_customise_sources(  # noqa: PLR0917 - the hook's signature
+    def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

@@ -1,11 +1,10 @@
 """`TaskSchema`: the name of a task and the models of what goes in and comes out.
 
-Core knows nothing of queues. `TaskSchema.handler` builds its result through a factory that another
-package binds here; `mindtrace.jobs` does so when it is imported.
+Core knows nothing of queues: `TaskSchema.handler` builds its result through `handlers.py`.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -16,26 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-
-class HandlerFactory(Protocol):
-    """Turns a typed function into something that consumes the jobs of a schema."""
-
-    def __call__(
-        self, schema: "TaskSchema", function: Callable[..., object], options: dict[str, Any], /
-    ) -> object:
-        """Return the consumer made of `function`; `options` are the decorator's arguments."""
-        ...
-
-
-_bound: list[HandlerFactory] = []
-
-
-def bind_handler_factory(factory: HandlerFactory) -> None:
-    """Make `factory` the one that `TaskSchema.handler` calls, in place of any earlier one.
-
-    There is one factory per process; it is meant to be bound at import, before threads start.
-    """
-    _bound[:] = [factory]
+from mindtrace.core.handlers import bound_handler_factory
 
 
 def _is_model_class(value: object) -> bool:
@@ -163,13 +143,7 @@ class TaskSchema(BaseModel):
         Raises:
             ImportError: No package that runs jobs has been imported.
         """
-        if not _bound:
-            message = (
-                "A handler needs mindtrace.jobs to run it: "
-                "pip install mindtrace-jobs, then import mindtrace.jobs."
-            )
-            raise ImportError(message)
-        factory = _bound[0]
+        factory = bound_handler_factory()
         if function is not None:
             return factory(self, function, options)
 

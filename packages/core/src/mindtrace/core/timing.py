@@ -29,7 +29,7 @@ class Timeout:
         clock: What tells the time and waits.
     """
 
-    def __init__(  # noqa: PLR0917 - the first five are older than this package
+    def __init__(
         self,
         timeout: float = 60.0,
         retry_delay: float = 1.0,

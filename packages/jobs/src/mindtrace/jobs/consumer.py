@@ -248,10 +248,3 @@ def handler(
         return FunctionConsumer(schema, function, retry=retry, timeout=timeout)
 
     return decorate
-
-
-def make_handler(
-    schema: TaskSchema, function: Callable[..., object], options: dict[str, Any]
-) -> FunctionConsumer[..., object]:
-    """Do what `TaskSchema.handler` asks for; core calls it through its hook."""
-    return FunctionConsumer(schema, function, **options)

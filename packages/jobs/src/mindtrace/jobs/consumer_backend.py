@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.core import Mindtrace
-from mindtrace.jobs.async_lane import AsyncLane
 from mindtrace.jobs.errors import QueueNotFoundError
 from mindtrace.jobs.executor import Executor, Handler, QueueFacts, StopNow, facts_of
 from mindtrace.jobs.lane import Lane, Plan
@@ -20,6 +19,7 @@ from mindtrace.jobs.stopping import StopSignals
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mindtrace.jobs.async_lane import AsyncLane
     from mindtrace.jobs.orchestrator import Orchestrator
 
 JOIN_SLICE = 0.2
@@ -138,6 +138,8 @@ class ConsumerBackend(Mindtrace):
     def _run(self, handler: Handler, plan: Plan, window: int | None, concurrency: int) -> None:
         store = self.orchestrator.backend.store
         if handler.is_async:
+            from mindtrace.jobs.async_lane import AsyncLane  # noqa: PLC0415 - asyncio is slow to load
+
             # an event loop of its own thread: a caller may be inside a running loop already
             self._in_threads([AsyncLane(store, plan, concurrency)])
         elif concurrency > 1:

@@ -6,7 +6,6 @@ Nothing that a handler raises leaves this module, but for `KeyboardInterrupt` an
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,6 +114,8 @@ class Executor:
             job, facts = self._prepare(delivery)
         except (wire.Undecodable, JobValidationError) as error:
             return self._invalid(delivery, error)
+        import asyncio  # noqa: PLC0415 - slow to load, and loaded by now
+
         execution = Execution(holder)
         execution.begin(delivery)
         current.set(execution)  # a task has a context of its own

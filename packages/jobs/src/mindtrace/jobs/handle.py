@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -113,6 +112,8 @@ class JobHandle:
         return f"JobHandle({self.id!r})"
 
     async def _wait(self) -> Any:
+        import asyncio  # noqa: PLC0415 - whoever awaits has loaded it
+
         while True:
             try:
                 return await asyncio.to_thread(self.result, SLICE)

@@ -5,11 +5,11 @@ No backend's library is imported before it is asked for.
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
     from pathlib import Path
 
     from mindtrace.jobs.client import OrchestratorBackend
@@ -27,6 +27,12 @@ SCHEMES = {
 }
 
 
+def _entry_points() -> EntryPoints:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow to load, seldom needed
+
+    return entry_points(group=GROUP)
+
+
 def load_backend(name: str, wanted: str | None = None) -> type[OrchestratorBackend]:
     """Return the client class of a backend.
 
@@ -37,7 +43,7 @@ def load_backend(name: str, wanted: str | None = None) -> type[OrchestratorBacke
         from mindtrace.jobs.local import LocalClient  # noqa: PLC0415 - loaded on first use
 
         return LocalClient
-    found = list(entry_points(group=GROUP, name=name))
+    found = [each for each in _entry_points() if each.name == name]
     if not found:
         subject = wanted or "This"
         message = (
@@ -61,7 +67,7 @@ def backend_from_url(url: str) -> OrchestratorBackend:
     scheme, separator, _ = url.partition("://")
     name = SCHEMES.get(scheme)
     if not separator or name is None:
-        known = {*SCHEMES, *(point.name for point in entry_points(group=GROUP))} - {"local"}
+        known = {*SCHEMES, *(point.name for point in _entry_points())} - {"local"}
         if separator and scheme in known:
             name = scheme
         else:

@@ -19,8 +19,6 @@ from mindtrace.jobs.ids import timestamp
 from mindtrace.jobs.job import JobDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mindtrace.core import TaskSchema
     from mindtrace.jobs.backend import Delivery
     from mindtrace.jobs.job import Job
@@ -104,13 +102,14 @@ def decode(delivery: Delivery) -> JobDict:
     except ValueError as error:
         message = f"the message is not JSON: {error}"
         raise Undecodable(message) from None
-    if type(job) is not dict or "payload" not in job:
+    if job.__class__ is not dict or "payload" not in job:
         message = "the message is JSON but not a job: it is no object with a 'payload'"
         raise Undecodable(message)
     _, job_id, _, number, attempts, lost, priority, _, queue = delivery
-    get: Callable[..., Any] = job.get  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    envelope: dict[str, Any] = job
+    get = envelope.get
     schema = get("schema_name", queue)
-    payload: Any = job["payload"]
+    payload = envelope["payload"]
     return JobDict(
         {
             "id": job_id,

@@ -1,6 +1,6 @@
 """A store under test, and the few things a test does to it that a user cannot.
 
-An author of a backend writes one `Harness`: how to open a client, how time passes, how a holder dies.
+An author of a backend writes one `Harness`: how to open a client, how time passes, how holders die.
 Everything else (`queue`, `take`, `counts`, ...) is shorthand for calls of the `Store` protocol.
 """
 

@@ -32,11 +32,12 @@ def lacks_type(harness: Harness, queue_type: QueueType) -> bool:
 
 def ordered(queue_type: QueueType, published: list[tuple[str, int]]) -> list[str]:
     """Return (id, priority) pairs in the order in which a queue hands them out."""
+    in_order = list(published)
     if queue_type == "stack":
-        published = list(reversed(published))
+        in_order.reverse()
     if queue_type == "priority":
-        published = sorted(published, key=lambda each: -each[1])
-    return [job_id for job_id, _ in published]
+        in_order.sort(key=lambda each: -each[1])
+    return [job_id for job_id, _ in in_order]
 
 
 class Rule06Order:
