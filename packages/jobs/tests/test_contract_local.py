@@ -5,10 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from mindtrace.jobs.testing import Harness, InProcessContract, LocalHarness, MemoryHarness
+from mindtrace.jobs.testing import (
+    BackendContract,
+    Harness,
+    InProcessContract,
+    LocalHarness,
+    MemoryHarness,
+)
 
 
-class TestOnFiles(InProcessContract):
+class TestOnFiles(BackendContract):
     @pytest.fixture
     def harness(self, tmp_path: Path) -> Iterator[Harness]:
         with LocalHarness(tmp_path) as harness:

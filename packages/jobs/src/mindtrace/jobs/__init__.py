@@ -1,7 +1,8 @@
 """Typed jobs on durable queues: the same code on a SQLite file, Redis or RabbitMQ.
 
 Importing this package loads none of its modules: each is loaded when one of its names is first
-used, and a backend's library not before that backend is. It configures no logging and opens no file.
+used, and a backend's library not before that backend is. It configures no logging and opens no
+file.
 """
 
 from importlib import import_module

@@ -6,6 +6,7 @@ with a constructor.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -58,6 +59,7 @@ class OrchestratorBackend(MindtraceABC):
         self.store = store
         self.max_payload = max_payload
         self._taker: Holder | None = None
+        self._taker_pid = 0
         self._taking = threading.Lock()
 
     @classmethod
@@ -159,8 +161,8 @@ class OrchestratorBackend(MindtraceABC):
         matters. A message that is not a job is put to the dead letters, and the next one is taken.
         """
         with self._taking:
-            if self._taker is None:
-                self._taker = self.store.holder()
+            if self._taker is None or self._taker_pid != os.getpid():
+                self._taker, self._taker_pid = self.store.holder(), os.getpid()
             while True:
                 wait = timeout if block else 0
                 found = self._taker.receive([queue_name], limit=1, wait=wait).deliveries

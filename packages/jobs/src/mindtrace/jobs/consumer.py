@@ -32,13 +32,16 @@ class Consumer(MindtraceABC):
         job_type_name: the queue that `connect` uses by default.
     """
 
+    # on the class, so that a subclass whose __init__ does not call this one connects all the same
+    job_type_name: str | None = None
+    queue_name: str | None = None
+    job_schema: TaskSchema | None = None
+    orchestrator: Orchestrator | None = None
+    consumer_backend: ConsumerBackend | None = None
+
     def __init__(self, job_type_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_type_name = job_type_name
-        self.queue_name: str | None = None
-        self.job_schema: TaskSchema | None = None
-        self.orchestrator: Orchestrator | None = None
-        self.consumer_backend: ConsumerBackend | None = None
 
     def run(self, job_dict: Any) -> Any:
         """Run one job and return its output: a dict, an output model, or None for no result."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from mindtrace.core import Mindtrace, TaskSchema
-from mindtrace.jobs.client import PAGE, OrchestratorBackend
+from mindtrace.jobs.backend import QueueSpec
+from mindtrace.jobs.client import PAGE, OrchestratorBackend, checked_name
 from mindtrace.jobs.errors import QueueNotFoundError, SchemaNotFoundError
 from mindtrace.jobs.handle import JobHandle
 from mindtrace.jobs.job import Job, input_of, job_from_schema
@@ -85,7 +86,7 @@ class Orchestrator(Mindtrace):
 
     def ensure_queue(self, queue_name: str) -> None:
         """Declare a queue (fifo) if it is missing, with one line in the log."""
-        if "declared" in self.backend.declare_queue(queue_name)["message"]:
+        if self.backend.store.declare_queue(QueueSpec(checked_name(queue_name))):
             self.logger.info("Queue %r did not exist and was declared as fifo.", queue_name)
 
     def delete_queue(self, queue_name: str) -> dict[str, str]:

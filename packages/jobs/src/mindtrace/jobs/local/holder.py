@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.backend import Delivery, Reception, Settlement
@@ -37,6 +38,7 @@ class LocalHolder:
         self._turn = 0
         self._woken = False  # a plain flag: a signal handler sets it, whatever lock it interrupted
         self._open = True
+        self._pid = os.getpid()
         self._reaped_at = store.monotonic()
 
     def receive(
@@ -100,7 +102,7 @@ class LocalHolder:
 
     def close(self) -> None:
         """Let go: what is still held is ready again, counted as lost."""
-        if self._open:
+        if self._open and self._pid == os.getpid():
             self._open = False
             try:
                 self._store.lose(self._slot)
@@ -196,7 +198,15 @@ class LocalHolder:
         if any(each.delivery.keep is not None for each in settlements):
             self._store.ring_results()
 
+    def __del__(self) -> None:
+        """Let the slot go when nobody has this hold any more; another holder takes over."""
+        if self._open and self._pid == os.getpid():
+            self._store.presence.release(self._slot)
+
     def _check_open(self) -> None:
-        if not self._open:
-            reason = "this consumer's hold was closed; open a new one"
+        if not self._open or self._pid != os.getpid():
+            whose = (
+                "was closed" if not self._open else "belongs to the process that forked this one"
+            )
+            reason = f"this consumer's hold {whose}; open a new one"
             raise BackendUnavailableError("local", self._store.address, reason, transient=False)

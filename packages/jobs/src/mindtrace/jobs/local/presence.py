@@ -20,6 +20,7 @@ import os
 import select
 import stat
 import threading
+import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
@@ -174,7 +175,12 @@ def _lock_file(path: Path) -> _LockFile:
         return _lock_files[key]
 
 
+_presences: weakref.WeakSet[FilePresence] = weakref.WeakSet()
+
+
 def _after_fork() -> None:
+    for presence in list(_presences):
+        presence.forget_parent()
     # the child owns none of its parent's locks; the inherited descriptors stay open, unused
     global _lock_files_lock  # noqa: PLW0603 - a lock that a thread of the parent held is of no use
     _lock_files_lock = threading.Lock()
@@ -191,6 +197,7 @@ class FilePresence:
         self._folder = folder
         self._lock = threading.Lock()
         self._pid = 0
+        _presences.add(self)
         self._locks: _LockFile
         self._waiting: mmap.mmap
         self._pipes: dict[int, int]
@@ -254,6 +261,11 @@ class FilePresence:
         if pipe is not None:
             with contextlib.suppress(BlockingIOError):
                 os.write(pipe, b"\0")
+
+    def forget_parent(self) -> None:
+        """Called in a forked child: nothing that was opened is this process's own."""
+        self._lock = threading.Lock()
+        self._pid = 0
 
     def _open(self) -> None:
         with self._lock:

@@ -83,6 +83,9 @@ class LocalStore:
             for table in ("jobs", "outcomes", "dedup", "queues"):
                 c.execute(f"delete from {table} where queue = ?", (row.queue,))  # noqa: S608
         self._rows.pop(name, None)
+        self.presence.ring(
+            queue_bit(row.queue), SLOTS
+        )  # those who wait on it learn that it is gone
         self.ring_results()
 
     def queues(self) -> dict[str, Queue]:

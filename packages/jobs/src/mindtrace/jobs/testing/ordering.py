@@ -163,7 +163,8 @@ class Rule06Order:
         if lacks_type(harness, queue_type):
             return
         queue = harness.queue(queue_type)
-        other = next(each for each in harness.capabilities.queue_types if each != queue_type)
+        known = harness.capabilities.queue_types
+        other = next(each for each in known if each != queue_type)
 
         assert harness.store.declare_queue(QueueSpec(queue)) is False
         assert harness.store.declare_queue(QueueSpec(queue, queue_type)) is False

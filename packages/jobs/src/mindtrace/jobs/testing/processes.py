@@ -19,7 +19,7 @@ from mindtrace.jobs.testing.harness import Counts, Harness, ack, entry, ids
 from mindtrace.jobs.testing.waiting import eventually, pause, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from mindtrace.jobs.client import OrchestratorBackend
 
@@ -116,7 +116,7 @@ class Place:
 
 
 @contextmanager
-def place_of(harness: Harness) -> Iterator[Place]:
+def place_of(harness: Harness) -> Generator[Place]:
     """Give a queue that other processes reach."""
     assert harness.url is not None, "give the harness a url, or use InProcessContract"
     place = Place(harness, backend_from_url(harness.url), harness.url)

@@ -363,10 +363,9 @@ class Rule13IdentityAndDedup:
         self, harness: Harness
     ) -> None:
         queue = harness.queue()
-        facts = {"dedup_key": "key", "dedup_ttl": harness.span(1000)}
-        if lacks_identity(harness, lambda: harness.publish(queue, **facts)):
+        first = entry("first", dedup_key="key", dedup_ttl=harness.span(1000))
+        if lacks_identity(harness, lambda: harness.store.publish(queue, [first])):
             return
-        first = entry("first", **facts)
         harness.store.publish(queue, [first])
 
         harness.store.delete_queue(queue)

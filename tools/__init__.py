@@ -1,0 +1,1 @@
+"""The tools of this repository, started through `ds` or `dev.py`."""

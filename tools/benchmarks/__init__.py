@@ -1,0 +1,1 @@
+"""The measures behind `ds bench`: each beside the raw `sqlite3` floor, in turns, as a ratio."""

@@ -1,0 +1,40 @@
+"""What an idle consumer costs."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from time import monotonic_ns
+
+from tools.benchmarks.children import Child, pause, python
+from tools.benchmarks.pair import both
+from tools.benchmarks.payload import QUEUE, Shot
+from tools.benchmarks.report import Bar, Figure, Row
+from tools.benchmarks.settings import Settings
+
+SETTLE = 1.0
+"""Seconds after its only job before a consumer counts as idle."""
+
+
+def idle(settings: Settings) -> Iterator[Row]:
+    """Watch the CPU time of a consumer that ran one job and waits for another."""
+    with both(settings) as (ours, _, place), ExitStack() as stack:
+        child = stack.enter_context(python("our_child", "report", *place))
+        plain = stack.enter_context(python("floor_child", *place))
+        ours.orchestrator.publish(QUEUE, Shot(number=1))
+        child.hear()
+        pause(min(SETTLE, settings.idle_seconds))
+        began, before, raw_before = monotonic_ns(), _cpu(child), _cpu(plain)
+        pause(settings.idle_seconds)
+        after, raw_after = _cpu(child), _cpu(plain)
+        passed = monotonic_ns() - began
+    yield Row(
+        measure=f"idle consumer, CPU over {settings.idle_seconds:g} s",
+        ours=Figure(100 * (after - before) / passed, "%"),
+        who="raw",
+        against=Figure(100 * (raw_after - raw_before) / passed, "%"),
+        bar=Bar("<", Figure(1.0, "%")),
+    )
+
+
+def _cpu(child: Child) -> int:
+    child.say("cpu")
+    return int(child.hear())

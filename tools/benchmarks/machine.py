@@ -1,0 +1,39 @@
+"""What the numbers were measured on."""
+
+import os
+import platform
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import psutil
+
+
+def facts(folder: Path | None) -> dict[str, str | int | float]:
+    """Return what a reader needs to know of the machine, by name."""
+    place = (folder or Path(tempfile.gettempdir())).resolve()
+    return {
+        "cores": _cores(),
+        "load": round(psutil.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "filesystem": _filesystem(place),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _filesystem(place: Path) -> str:
+    """Return the type of the file system that a folder is on."""
+    found = [
+        (len(each.mountpoint), each.fstype)
+        for each in psutil.disk_partitions(all=True)
+        if place.is_relative_to(each.mountpoint)
+    ]
+    return max(found)[1] if found else "unknown"
