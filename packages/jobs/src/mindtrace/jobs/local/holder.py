@@ -129,7 +129,9 @@ class LocalHolder:
             if settlements:
                 stale = transitions.settle(c, settlements, store.options(), now)
                 rows = store.cached_rows(queues)
-            deliveries = self._claim(c, rows, limit, now) if rows else []
+            # an unknown queue is an error, but not before the settlements are safe
+            known = rows is not None and len(rows) == len(queues)
+            deliveries = self._claim(c, rows, limit, now) if rows and known else []
         if settlements:
             self._ring_after(settlements)
         if not deliveries:

@@ -22,7 +22,7 @@ from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 from mindtrace.jobs.local import inspection, transitions
 from mindtrace.jobs.local import statements as sql
 from mindtrace.jobs.local.database import Database, Durability
-from mindtrace.jobs.local.holder import LocalHolder
+from mindtrace.jobs.local.holder import LOOK_AGAIN, LocalHolder
 from mindtrace.jobs.local.presence import RESULTS, SLOTS, FilePresence, MemoryPresence, queue_bit
 from mindtrace.jobs.local.transitions import QueueRow
 
@@ -167,10 +167,14 @@ class LocalStore:
 
     def holder(self) -> LocalHolder:
         """Return a new, living hold on this store."""
+        return LocalHolder(self, self._slot())
+
+    def _slot(self) -> int:
+        """Take a slot, and give back what a dead holder of the same slot had."""
         self.database.ensure_open()
         slot = self.presence.acquire()
-        self.lose(slot)  # what a dead holder of the same slot had
-        return LocalHolder(self, slot)
+        self.lose(slot)
+        return slot
 
     def lose(self, slot: int) -> bool:
         """Make ready again what a slot held, counted as lost; return whether it held anything."""
@@ -227,6 +231,7 @@ class LocalStore:
     def purge(self, name: str) -> int:
         """Remove ready and delayed jobs and return how many; leased and dead ones stay."""
         row = self.row(name, fresh=True)
+        self.reap()  # what a dead holder held waits as well
         with self.database.writing() as c:
             transitions.expire(c, self.now())
             count = transitions.purge(c, row.queue, self.now())
@@ -269,6 +274,7 @@ class LocalStore:
 
     def cancel(self, job_id: str) -> bool:
         """Cancel an unfinished job, or ask its holder to; False when it has finished already."""
+        self.reap()
         with self.database.writing() as c:
             transitions.expire(c, self.now())
             cancelled = transitions.cancel(c, job_id, self.now())
@@ -286,7 +292,7 @@ class LocalStore:
         found = self.record(job_id)
         if not _unfinished(found) or wait <= 0:
             return found
-        slot = self.presence.acquire()
+        slot = self._slot()
         try:
             while True:
                 self.presence.show(slot, RESULTS)
@@ -295,7 +301,8 @@ class LocalStore:
                 if not _unfinished(found) or left <= 0:
                     return found
                 # the bound is for a settling process that was killed between commit and ring
-                self.presence.wait(slot, min(left, 1.0))
+                self.presence.wait(slot, min(left, LOOK_AGAIN))
+                self.reap()
         finally:
             self.presence.release(slot)
 

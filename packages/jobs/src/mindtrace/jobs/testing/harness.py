@@ -88,7 +88,7 @@ class Harness(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for _, holder in self._holders:
             holder.close()
         self.close()
@@ -132,7 +132,7 @@ class Harness(ABC):
 
     def publish(self, queue: str, count: int = 1, **facts: float | str | None) -> list[str]:
         """Publish so many jobs, one by one, and return their ids; facts as in `Entry`."""
-        return [self.store.publish(queue, [entry(**facts)])[0] for _ in range(count)]
+        return [self.store.publish(queue, [entry(None, **facts)])[0] for _ in range(count)]
 
     def holder(self, client: OrchestratorBackend | None = None) -> Holder:
         """Return a new holder, closed when the test ends."""

@@ -75,7 +75,7 @@ class Rule02AtLeastOnce:
                 if not done:
                     return found
 
-        def start(holder: Holder) -> Background:
+        def start(holder: Holder) -> Background[list[str]]:
             return Background(lambda: work(holder))
 
         working = [start(harness.holder(client)) for client in clients]
@@ -243,7 +243,9 @@ class Rule03TheLeaseBelongsToTheHolder:
 
         assert ids(brought.deliveries) == ["again"]
         living.settle([ack(brought.deliveries[0], "1")])
-        assert asking.result().result == "1"
+        found = asking.result()
+        assert found is not None
+        assert found.result == "1"
 
 
 class Rule05ACrashIsCounted:

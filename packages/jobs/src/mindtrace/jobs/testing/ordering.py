@@ -164,7 +164,7 @@ class Rule06Order:
             return
         queue = harness.queue(queue_type)
         known = harness.capabilities.queue_types
-        other = next(each for each in known if each != queue_type)
+        other: QueueType = next(each for each in known if each != queue_type)
 
         assert harness.store.declare_queue(QueueSpec(queue)) is False
         assert harness.store.declare_queue(QueueSpec(queue, queue_type)) is False
