@@ -42,7 +42,10 @@ class Store(LocalStore):
     holder_class: type[LocalHolder] = LocalHolder
 
     def holder(self) -> LocalHolder:
-        return self.holder_class(self, super().holder()._slot)  # pyright: ignore[reportPrivateUsage]
+        held = super().holder()
+        # not a second one: an object that goes away gives up its hold
+        held.__class__ = self.holder_class
+        return held
 
 
 class Holder(LocalHolder):

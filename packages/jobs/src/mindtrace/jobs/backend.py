@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
-from mindtrace.jobs.retry import RetryPolicy
+from mindtrace.jobs.retry import RetryPolicy, check_retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +75,7 @@ class QueueOptions:
         if self.max_deliveries < 1:
             message = f"max_deliveries is at least 1, not {self.max_deliveries!r}"
             raise ValueError(message)
+        check_retry(self.retry)
         for name in ("lease", "timeout", "result_ttl", "dead_letter_ttl"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -25,9 +25,9 @@ from mindtrace.jobs.backend import (
 )
 from mindtrace.jobs.consumer_backend import ConsumerBackend
 from mindtrace.jobs.dead_letter import DeadLetter
-from mindtrace.jobs.errors import QueueNotFoundError
+from mindtrace.jobs.errors import QueueNotFoundError, UnsupportedByBackendError
 from mindtrace.jobs.handle import JobHandle
-from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target
+from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from mindtrace.jobs.executor import Handler
     from mindtrace.jobs.job import Job, JobDict
     from mindtrace.jobs.orchestrator import Orchestrator
+
+LONGEST_NAME = 200
+MOST_PRIORITY = 255
 
 PAGE = 100
 """Dead letters returned at most unless said otherwise."""
@@ -210,6 +213,22 @@ class OrchestratorBackend(MindtraceABC):
         """
         return self.store.cancel(job_id)
 
+    def declare_exchange(self, **_: object) -> dict[str, str]:
+        """Declare an exchange, where the backend has such a thing: RabbitMQ."""
+        raise self._no_exchanges()
+
+    def delete_exchange(self, **_: object) -> dict[str, str]:
+        """Delete an exchange, where the backend has such a thing: RabbitMQ."""
+        raise self._no_exchanges()
+
+    def count_exchanges(self, **_: object) -> int:
+        """Count exchanges, where the backend has such a thing: RabbitMQ."""
+        raise self._no_exchanges()
+
+    def _no_exchanges(self) -> UnsupportedByBackendError:
+        instead = "Publish to a queue by its name; exchanges are RabbitMQ's."
+        return UnsupportedByBackendError("exchanges", self.store.backend, instead)
+
     def create_consumer_backend(
         self,
         queue_name: str,
@@ -240,7 +259,7 @@ class OrchestratorBackend(MindtraceABC):
 
 def checked_name(name: object) -> str:
     """Return a queue name, or raise ValueError for what is none."""
-    if not isinstance(name, str) or not name or len(name) > 200:  # noqa: PLR2004 - an id's width
+    if not isinstance(name, str) or not is_text(name) or len(name) > LONGEST_NAME:
         message = f"a queue name is text of 1 to 200 characters, not {name!r}"
         raise ValueError(message)
     return name
@@ -250,9 +269,17 @@ def checked_queue_type(
     queue_type: QueueType | str | None, max_priority: int | None
 ) -> QueueType | None:
     """Return the type asked for; `max_priority` alone asks for a priority queue."""
+    if max_priority is not None and (
+        isinstance(max_priority, bool) or max_priority not in range(1, MOST_PRIORITY + 1)
+    ):
+        message = f"max_priority takes an integer from 1 to {MOST_PRIORITY}, not {max_priority!r}"
+        raise ValueError(message)
     if queue_type is None:
         return None if max_priority is None else "priority"
     kind = str(queue_type).lower()
+    if max_priority is not None and kind != "priority":
+        message = f"max_priority goes with a priority queue, not with {queue_type!r}"
+        raise ValueError(message)
     for known in QUEUE_TYPES:
         if kind == known:
             return known

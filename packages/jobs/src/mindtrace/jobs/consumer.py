@@ -183,7 +183,7 @@ class Consumer(MindtraceABC):
         return self.consumer_backend
 
     def _handler(self) -> Handler:
-        return Handler(self.run, is_async=inspect.iscoroutinefunction(self.run))
+        return Handler(self.run, is_async=_is_async(self.run))
 
 
 class FunctionConsumer(Consumer, Generic[P, R]):
@@ -226,11 +226,17 @@ class FunctionConsumer(Consumer, Generic[P, R]):
         return Handler(
             call,
             typed=True,
-            is_async=inspect.iscoroutinefunction(self.function),
+            is_async=_is_async(self.function),
             retry=self._retry,
             timeout=self._timeout,
             schema=self.schema,
         )
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    """Tell whether calling it gives a coroutine: an `async def`, or an object with such a call."""
+    call = getattr(function, "__call__", None)  # noqa: B004 - its kind matters, not that it exists
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
 
 def handler(

@@ -9,12 +9,11 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from mindtrace.jobs import wire
 from mindtrace.jobs.backend import Delivery, Failure, Holder, QueueOptions, Settlement
 from mindtrace.jobs.errors import JobTimeoutError, JobValidationError
 from mindtrace.jobs.execution import Execution, current
+from mindtrace.jobs.publishing import checked_seconds
 from mindtrace.jobs.retry import Reject, RetryPolicy, decide
 from mindtrace.jobs.timeouts import run_bounded
 
@@ -68,11 +67,15 @@ def facts_of(schema: TaskSchema | None, options: QueueOptions, handler: Handler)
 
 def _with_options(facts: QueueFacts, options: dict[str, Any]) -> QueueFacts:
     """Return the facts for a job that was published with options of its own."""
-    retry = options.get("retry")
-    return facts._replace(
-        retry=RetryPolicy.from_json(retry) if retry else facts.retry,
-        timeout=options.get("timeout") or facts.timeout,
-    )
+    try:
+        retry, timeout = options.get("retry"), options.get("timeout")
+        return facts._replace(
+            retry=RetryPolicy.from_json(retry) if retry else facts.retry,
+            timeout=checked_seconds("timeout", timeout) or facts.timeout,
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        message = f"its options cannot be read: {error}"
+        raise wire.Undecodable(message) from None
 
 
 class Executor:
@@ -151,8 +154,8 @@ class Executor:
         try:
             if facts.schema is not None:
                 output = wire.validate_output(facts.schema, output)
-            result = to_json(output).decode()
-        except (JobValidationError, PydanticSerializationError, ValueError) as error:
+            result = wire.to_text(output, delivery.queue, "result")
+        except JobValidationError as error:
             return self._failed(delivery, facts, error, trace=False)
         return Settlement(delivery, "ack", result=result if delivery.keep is not None else None)
 
@@ -182,7 +185,7 @@ class Executor:
                 extra=_facts(delivery),
             )
             return Settlement(delivery, "nack", delay=verdict.delay, attempts=attempt)
-        message = error.reason if isinstance(error, Reject) else str(error)
+        message = error.reason if isinstance(error, Reject) else _text(error)
         text = _traceback(error) if trace else ""
         failure = Failure(verdict.reason, type(error).__name__, _clipped(message), text)
         self._logger.warning(
@@ -200,8 +203,17 @@ def _facts(delivery: Delivery) -> dict[str, Any]:
     return {"job_id": delivery.id, "queue": delivery.queue, "delivery": delivery.delivery}
 
 
+def _text(error: BaseException) -> str:
+    """Return what an error says; one whose words raise says nothing."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - it is the user's own code
+        return f"(its text cannot be had: {type(broken).__name__})"
+
+
 def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = _text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _traceback(error: BaseException) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic_core import from_json
-
+from mindtrace.jobs import wire
 from mindtrace.jobs.errors import (
     JobCancelledError,
     JobFailedError,
@@ -17,7 +16,7 @@ from mindtrace.jobs.job import ExecutionStatus
 from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from mindtrace.core import TaskSchema
     from mindtrace.jobs.backend import JobRecord, Store
@@ -48,10 +47,12 @@ class JobHandle:
     A job whose outcome is not kept is unknown once it has finished.
     """
 
-    def __init__(self, store: Store, job_id: str, schema: TaskSchema | None = None) -> None:
+    def __init__(
+        self, store: Store, job_id: str, schema_of: Callable[[str], TaskSchema | None] | None = None
+    ) -> None:
         self.id = job_id
         self._store = store
-        self._schema = schema
+        self._schema_of = schema_of
 
     @property
     def job_id(self) -> str:
@@ -137,7 +138,5 @@ class JobHandle:
             raise JobCancelledError(self.id, record.reason or "cancelled")
         if record.result is None:
             return None
-        model = self._schema.output_schema if self._schema else None
-        return (
-            from_json(record.result) if model is None else model.model_validate_json(record.result)
-        )
+        schema = self._schema_of(record.queue) if self._schema_of else None
+        return wire.read_result(schema, record.result)

@@ -127,5 +127,6 @@ def job_from_schema(schema: TaskSchema, input_data: BaseModel | dict[str, Any]) 
                 f"not {type(input_data).__name__}"
             )
             raise TypeError(message)
-        payload = model(**{**schema.input_defaults, **input_data})
+        given = {**schema.input_defaults, **input_data}
+        payload = model.model_validate(given, by_alias=True, by_name=True)
     return Job(name=schema.name, schema_name=schema.name, payload=payload)

@@ -210,7 +210,8 @@ class Lane:
         if len(deliveries) > 1:
             self._watched()
         handled = 0
-        while waiting and not stopping():
+        until = self._plan.until
+        while waiting and not stopping() and (until is None or self.began_at < until):
             try:
                 delivery = waiting.popleft()
             except IndexError:  # the watch was faster

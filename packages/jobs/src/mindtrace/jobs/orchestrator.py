@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mindtrace.core import Mindtrace, TaskSchema
 from mindtrace.jobs.backend import QueueSpec
 from mindtrace.jobs.client import PAGE, OrchestratorBackend, checked_name
-from mindtrace.jobs.errors import QueueNotFoundError, SchemaNotFoundError
+from mindtrace.jobs.errors import JobValidationError, QueueNotFoundError, SchemaNotFoundError
 from mindtrace.jobs.handle import JobHandle
 from mindtrace.jobs.job import Job, input_of, job_from_schema
 from mindtrace.jobs.loading import backend_from_settings
 from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target
+from mindtrace.jobs.retry import check_retry
 from mindtrace.jobs.routing import QUEUE_MAPPING, JobType, get_queue_for_job
+from mindtrace.jobs.secrecy import refuse_secrets
+from mindtrace.jobs.wire import problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +62,9 @@ class Orchestrator(Mindtrace):
 
         `queue_type` and `options` are those of `declare_queue`.
         """
+        check_retry(schema.retry)
+        if schema.input_schema is not None:
+            refuse_secrets(schema.input_schema)
         self.declare_queue(schema.name, queue_type, **options)
         self._schemas[schema.name] = schema
         self._targets.pop(schema.name, None)
@@ -165,11 +171,14 @@ class Orchestrator(Mindtrace):
         """
         if self._schemas.get(schema.name) is not schema:
             self.register(schema)
-        job = job_from_schema(schema, {} if input_data is None else input_data)
+        try:
+            job = job_from_schema(schema, {} if input_data is None else input_data)
+        except ValidationError as error:
+            raise JobValidationError(schema.name, problems_of(error)) from None
         options.setdefault("keep_result", True)
         chosen = PublishOptions(**options)
         job_id = self._publish(schema.name, [job], chosen)[0]
-        return JobHandle(self.backend.store, job_id, schema)
+        return JobHandle(self.backend.store, job_id, lambda _queue: schema)
 
     def _publish(
         self, queue_name: str, jobs: Sequence[Job | BaseModel], options: PublishOptions
@@ -253,7 +262,7 @@ class Orchestrator(Mindtrace):
 
     def handle(self, job_id: str) -> JobHandle:
         """Return a handle on a job by its id; a result of a registered schema is its model."""
-        return JobHandle(self.backend.store, job_id)
+        return JobHandle(self.backend.store, job_id, self.schema_of)
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job that has not finished; see `OrchestratorBackend.cancel`."""

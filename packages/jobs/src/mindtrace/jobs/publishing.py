@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pydantic import BaseModel
+
 from mindtrace.jobs import wire
 from mindtrace.jobs.backend import Entry, Queue, QueueOptions, QueueType
+from mindtrace.jobs.errors import JobValidationError
 from mindtrace.jobs.ids import new_job_id
 from mindtrace.jobs.job import Job, input_of
+from mindtrace.jobs.retry import check_retry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from pydantic import BaseModel
 
     from mindtrace.core import TaskSchema
     from mindtrace.jobs.retry import RetryPolicy
@@ -73,10 +75,14 @@ class PublishOptions:
         if self.delay is not None and self.at is not None:
             message = "give either delay= or at=, not both"
             raise ValueError(message)
-        _check_seconds("delay", self.delay, above=False)
+        checked_seconds("delay", self.delay, above=False)
         for name in ("ttl", "timeout", "result_ttl"):
-            _check_seconds(name, getattr(self, name))
-        _check_seconds("dedup_ttl", self.dedup_ttl, above=False)
+            checked_seconds(name, getattr(self, name))
+        checked_seconds("dedup_ttl", self.dedup_ttl, above=False)
+        check_retry(self.retry)
+        if self.dedup_key is not None and not is_text(self.dedup_key):
+            message = f"dedup_key takes text that is not empty, not {type(self.dedup_key).__name__}"
+            raise ValueError(message)
         if self.at is not None and (not _is_datetime(self.at) or self.at.tzinfo is None):
             message = "at= takes a datetime with a time zone, such as datetime.now(UTC) + ..."
             raise ValueError(message)
@@ -122,14 +128,22 @@ def _is_datetime(value: object) -> bool:
     return isinstance(value, datetime)
 
 
-def _check_seconds(name: str, value: object, *, above: bool = True) -> None:
+def checked_seconds(name: str, value: object, *, above: bool = True) -> float | None:
+    """Return a number of seconds (or None), or raise ValueError for what is none."""
     if value is None:
-        return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not (value > 0 if above else value >= 0) or value == float("inf"):  # pyright: ignore[reportOperatorIssue]
-        kind = "seconds above 0" if above else "seconds that are not negative"
-        message = f"{name} takes {kind}, not {value!r}"
-        raise ValueError(message)
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        allowed = value > 0 if above else value >= 0
+        if allowed and value != float("inf"):
+            return value
+    kind = "seconds above 0" if above else "seconds that are not negative"
+    message = f"{name} takes {kind}, not {value!r}"
+    raise ValueError(message)
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is text that every store takes: not empty, no lone surrogates."""
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value != ""
 
 
 PLAIN = PublishOptions()
@@ -185,6 +199,10 @@ def entries_of(
 
 def _fitting(schema: TaskSchema | None, payload: Any) -> Any:
     """Return the payload once it is known to fit the schema of the queue, if it has one."""
-    if schema is None or schema.input_schema is None or isinstance(payload, schema.input_schema):
+    model = schema.input_schema if schema else None
+    if schema is None or model is None or isinstance(payload, model):
         return payload
+    if isinstance(payload, BaseModel):
+        problem = f"the whole value: expected {model.__name__}, found {type(payload).__name__}"
+        raise JobValidationError(schema.name, [problem])
     return wire.validate_payload(schema, payload)

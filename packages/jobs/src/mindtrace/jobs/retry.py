@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 
@@ -21,7 +21,7 @@ class Retry(Exception):  # noqa: N818 - a wish of the handler, not a failure of 
     def __init__(
         self, after: float | None = None, reason: str = "the handler asked to retry"
     ) -> None:
-        if after is not None and not after >= 0:
+        if after is not None and not 0 <= after < float("inf"):
             message = f"Retry(after=...) takes seconds that are not negative, not {after!r}"
             raise ValueError(message)
         super().__init__(reason)
@@ -33,7 +33,7 @@ class Reject(Exception):  # noqa: N818 - as above
 
     def __init__(self, reason: str = "the handler rejected the job") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 ErrorNames = type[BaseException] | str
@@ -110,8 +110,16 @@ class RetryPolicy:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RetryPolicy:
-        """Return the policy that `to_json` wrote."""
-        return cls(**values)
+        """Return the policy that `to_json` wrote; names of a later release are passed over."""
+        known = {field.name for field in fields(cls)} & values.keys()
+        return cls(**{name: values[name] for name in known})
+
+
+def check_retry(policy: object) -> None:
+    """Raise ValueError unless it is None or a RetryPolicy."""
+    if policy is not None and not isinstance(policy, RetryPolicy):
+        message = f"retry takes a RetryPolicy, not {type(policy).__name__}"
+        raise ValueError(message)
 
 
 def _names(kind: type[BaseException] | type) -> tuple[str, ...]:

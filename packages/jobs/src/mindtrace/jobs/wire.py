@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, core_schema, from_json, to_json
 
 from mindtrace.jobs.backend import Failure, Settlement
 from mindtrace.jobs.errors import JobValidationError, PayloadTooLargeError
@@ -31,31 +31,35 @@ class Undecodable(Exception):  # noqa: N818 - control flow, never leaves the pac
     """A message is not a job."""
 
 
-def model_text(value: BaseModel, schema: str) -> str:
+def model_text(value: BaseModel, schema: str, part: str = "payload") -> str:
     """Return a model as JSON text; see `to_text`."""
     try:
-        # what model_dump_json calls, without its handling of options
-        return value.__pydantic_serializer__.to_json(value).decode()
+        # what model_dump_json calls, without its handling of options; round_trip leaves out what
+        # validation would refuse to read again, such as computed fields
+        return value.__pydantic_serializer__.to_json(value, round_trip=True).decode()
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
-        raise _unwritable(schema, error) from error
+        raise _unwritable(schema, part, error) from error
 
 
-def to_text(value: Any, schema: str) -> str:
+def to_text(value: Any, schema: str, part: str = "payload") -> str:
     """Return a payload as JSON text.
 
     Raises:
         JobValidationError: a value in it has no JSON form.
     """
     if isinstance(value, BaseModel):
-        return model_text(value, schema)
+        return model_text(value, schema, part)
     try:
         return to_json(value).decode()
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
-        raise _unwritable(schema, error) from error
+        raise _unwritable(schema, part, error) from error
 
 
-def _unwritable(schema: str, error: Exception) -> JobValidationError:
-    return JobValidationError(schema, [f"it cannot be written as JSON: {error}"])
+def _unwritable(schema: str, part: str, error: Exception) -> JobValidationError:
+    # a serializer of the user's own may quote the value; that of an unknown type names the type
+    text = str(error)
+    reason = text if text.startswith("Unable to serialize unknown type") else type(error).__name__
+    return JobValidationError(schema, [f"it cannot be written as JSON: {reason}"], part=part)
 
 
 @lru_cache(maxsize=256)
@@ -149,18 +153,23 @@ def problems_of(error: ValidationError) -> list[str]:
     for each in error.errors(include_url=False, include_context=False):
         where = ".".join(str(part) for part in each["loc"]) or "the whole value"
         found = "" if each["type"] == "missing" else f", found {type(each['input']).__name__}"
-        problems.append(f"{where}: {_first_lower(_plain(each))}{found}")
+        message = _plain(each["type"], each["msg"])
+        problems.append(f"{where}: {message[:1].lower()}{message[1:]}{found}")
     return problems
 
 
-def _plain(problem: Any) -> str:
-    # a message of a user's own validator may quote the value; its type never does
-    own = problem["type"] in ("value_error", "assertion_error")
-    return "refused by the model's own validator" if own else str(problem["msg"])
+def _plain(kind: str, message: str) -> str:
+    """Return pydantic's message, unless it may quote the value."""
+    if kind == "union_tag_invalid":
+        return "the tag is none of those expected"
+    if kind in {"value_error", "assertion_error"} or kind not in _known_kinds():
+        return "refused by the model's own validator"
+    return message
 
 
-def _first_lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+@lru_cache(maxsize=1)
+def _known_kinds() -> frozenset[str]:
+    return frozenset(get_args(core_schema.ErrorType))
 
 
 def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:
@@ -172,15 +181,7 @@ def validate_payload(schema: TaskSchema, payload: Any) -> BaseModel | None:
     model = schema.input_schema
     if model is None:
         return None
-    try:
-        # what model_validate calls, without its handling of options
-        return model.__pydantic_validator__.validate_python(payload)
-    except ValidationError as error:
-        try:
-            # a strict model takes a date or a tuple from JSON text, but not from plain values
-            return model.model_validate_json(to_json(payload))
-        except (ValidationError, ValueError):
-            raise JobValidationError(schema.name, problems_of(error)) from None
+    return _validated(schema, model, payload, "payload")
 
 
 def validate_output(schema: TaskSchema, output: Any) -> Any:
@@ -190,9 +191,31 @@ def validate_output(schema: TaskSchema, output: Any) -> Any:
         JobValidationError: it does not fit; each problem names the field and the type found.
     """
     model = schema.output_schema
-    if model is None:
-        return output
+    return output if model is None else _validated(schema, model, output, "result")
+
+
+def _validated(schema: TaskSchema, model: type[BaseModel], value: Any, part: str) -> BaseModel:
     try:
-        return model.model_validate(output)
+        # what model_validate calls, without its handling of options. Our own text has the names of
+        # the fields, what a user writes by hand may have their aliases.
+        return model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=True)
     except ValidationError as error:
-        raise JobValidationError(schema.name, problems_of(error), part="result") from None
+        problems = problems_of(error)
+    except Exception as error:
+        problems = [f"the model's own validator raised {type(error).__name__}"]
+        raise JobValidationError(schema.name, problems, part=part) from error
+    if not isinstance(value, BaseModel):
+        try:
+            # a strict model takes a date or a tuple from JSON text, but not from plain values
+            return model.model_validate_json(to_json(value), by_alias=True, by_name=True)
+        except ValueError:
+            pass  # the first attempt has the better words
+    raise JobValidationError(schema.name, problems, part=part)
+
+
+def read_result(schema: TaskSchema | None, text: str) -> Any:
+    """Return a kept result as the schema's output model where that is known."""
+    model = schema.output_schema if schema else None
+    if model is None:
+        return from_json(text)
+    return model.model_validate_json(text, by_alias=True, by_name=True)

@@ -41,6 +41,11 @@ def queue_bit(queue: int) -> int:
     return 1 << queue % 7
 
 
+def _no_place(address: str) -> BackendUnavailableError:
+    reason = f"all {SLOTS - 1} places for consumers are taken; close some, or use another folder"
+    return BackendUnavailableError("local", address, reason)
+
+
 class Presence(Protocol):
     """Slots of the living, and how to wake them."""
 
@@ -85,7 +90,9 @@ class MemoryPresence:
     def acquire(self) -> int:
         """Take a free slot."""
         with self._lock:
-            slot = next(each for each in range(1, SLOTS) if each not in self._bells)
+            slot = next((each for each in range(1, SLOTS) if each not in self._bells), None)
+            if slot is None:
+                raise _no_place("memory")
             self._bells[slot] = SimpleQueue()
             return slot
 
@@ -210,8 +217,7 @@ class FilePresence:
                 self._pipes[slot] = self._pipe(slot)
                 self._waiting[slot] = 0
                 return slot
-        reason = f"all {SLOTS - 1} places for consumers on this folder are taken"
-        raise BackendUnavailableError("local", str(self._folder), reason)
+        raise _no_place(str(self._folder))
 
     def release(self, slot: int) -> None:
         """Give up a slot."""

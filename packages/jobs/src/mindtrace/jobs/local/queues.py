@@ -90,7 +90,10 @@ class LocalQueue:
         self._store.publish(self.name, [Entry(new_job_id(), body, priority)])
 
     def _all(self) -> list[Delivery]:
-        held = self._holder.receive([self.name], limit=1 << 31, wait=0).deliveries
+        held: list[Delivery] = []
+        # one that was lost before comes alone, so this may take several looks
+        while some := self._holder.receive([self.name], limit=1 << 31, wait=0).deliveries:
+            held += some
         self._holder.settle([Settlement(each, "release") for each in held])
         return held
 
