@@ -213,6 +213,14 @@ class OrchestratorBackend(MindtraceABC):
         """
         return self.store.cancel(job_id)
 
+    def move_to_dlq(self, *_: object, **__: object) -> None:
+        """Refuse: dead letters are a state of the job here, not another queue."""
+        what, instead = (
+            "moving messages to a dead-letter queue by hand",
+            "Raise Reject(reason) in run.",
+        )
+        raise UnsupportedByBackendError(what, self.store.backend, instead)
+
     def declare_exchange(self, **_: object) -> dict[str, str]:
         """Declare an exchange, where the backend has such a thing: RabbitMQ."""
         raise self._no_exchanges()

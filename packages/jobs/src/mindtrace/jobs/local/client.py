@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic_core import from_json
+
 from mindtrace.core import get_config
+from mindtrace.jobs.backend import RESULT_TTL
 from mindtrace.jobs.client import OrchestratorBackend
 from mindtrace.jobs.consumer_backend import ConsumerBackend
 from mindtrace.jobs.loading import local_folder
 from mindtrace.jobs.local.store import LocalStore
-from mindtrace.jobs.wire import MAX_PAYLOAD
+from mindtrace.jobs.wire import MAX_PAYLOAD, to_text
 
 if TYPE_CHECKING:
     from mindtrace.core import Clock
@@ -37,6 +40,7 @@ class LocalClient(OrchestratorBackend):
         clock: dates the jobs; for tests.
     """
 
+    store: LocalStore
     consumer_backend_class: ClassVar[type[ConsumerBackend]] = LocalConsumerBackend
 
     def __init__(
@@ -52,8 +56,7 @@ class LocalClient(OrchestratorBackend):
             message = f'durability is "normal" or "full", not {durability!r}'
             raise ValueError(message)
         folder = Path(client_dir).expanduser().resolve() if client_dir else _default_folder()
-        store = LocalStore(folder, durability, clock)
-        super().__init__(store, max_payload=max_payload)
+        super().__init__(LocalStore(folder, durability, clock), max_payload=max_payload)
         self.client_dir: Path | None = folder
         self.broker_id = broker_id
         self.durability = durability
@@ -88,6 +91,22 @@ class LocalClient(OrchestratorBackend):
     def queues(self) -> dict[str, str]:
         """The type of each queue by name."""
         return {name: queue.queue_type for name, queue in self.store.queues().items()}
+
+    def store_job_result(self, job_id: str, result: Any) -> None:
+        """Keep a result by hand for 24 h, for older code; `submit` keeps what a job returns.
+
+        Raises:
+            JobValidationError: the result has no JSON form.
+        """
+        self.store.store_result(job_id, to_text(result, job_id, "result"), RESULT_TTL)
+
+    def get_job_result(self, job_id: str) -> Any:
+        """Return what `store_job_result` kept, else what a job kept, as plain values; else None."""
+        text = self.store.stored_result(job_id)
+        if text is None:
+            record = self.store.record(job_id)
+            text = record.result if record else None
+        return None if text is None else from_json(text)
 
     @property
     def consumer_backend_args(self) -> dict[str, Any]:

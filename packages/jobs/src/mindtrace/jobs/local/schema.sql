@@ -59,6 +59,14 @@ create table outcomes (
 create index dead on outcomes (queue, number) where state = 3;
 create index forgettable on outcomes (forget_at) where forget_at is not null;
 
+-- Results that older code stores by itself, beside those that jobs return.
+create table stored_results (
+  id text primary key,
+  result text not null,
+  forget_at real not null
+) strict, without rowid;
+create index stored_results_over on stored_results (forget_at);
+
 create table dedup (
   queue integer not null,
   key text not null,

@@ -306,6 +306,23 @@ class LocalStore:
         finally:
             self.presence.release(slot)
 
+    def store_result(self, job_id: str, result: str, ttl: float) -> None:
+        """Keep a result by hand, in place of an earlier one."""
+        with self.database.writing() as c:
+            c.execute(
+                "insert or replace into stored_results values (?, ?, ?)",
+                (job_id, result, self.now() + ttl),
+            )
+
+    def stored_result(self, job_id: str) -> str | None:
+        """Return a result that was kept by hand, or None."""
+        with self.database.reading() as c:
+            found = c.execute(
+                "select result from stored_results where id = ? and forget_at > ?",
+                (job_id, self.now()),
+            ).fetchone()
+        return found and found[0]
+
     def close(self) -> None:
         """Close; a closed store is not used again."""
         self.database.close()

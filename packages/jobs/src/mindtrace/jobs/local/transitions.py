@@ -285,6 +285,7 @@ def anything_over(c: Connection, now: float) -> bool:
     return bool(
         c.execute(
             "select exists (select 1 from outcomes where forget_at <= :now) "
+            "or exists (select 1 from stored_results where forget_at <= :now) "
             "or exists (select 1 from dedup where until <= :now)",
             {"now": now},
         ).fetchone()[0]
@@ -297,6 +298,7 @@ def forget_over(c: Connection, now: float) -> None:
         "select seq from outcomes where forget_at <= ? limit ?", (now, FORGET_AT_ONCE)
     ).fetchall()
     forget(c, [seq for (seq,) in over])
+    c.execute("delete from stored_results where forget_at <= ?", (now,))
     c.execute(
         """
         delete from dedup where (queue, key) in (
