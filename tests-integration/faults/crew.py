@@ -120,13 +120,13 @@ class Worker:
 
     def lies_idle(self) -> None:
         """Wait until it has found nothing to do and blocks."""
-        eventually(lambda: self.blocks, what=f"an idle {self.pid}")
+        eventually(lambda: self.blocking > 0, what=f"an idle {self.pid}")
 
     @property
-    def blocks(self) -> bool:
-        """Whether it waits for something to do."""
+    def blocking(self) -> int:
+        """How many of its threads wait for something to do."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/wchan")
-        return any("poll" in each.read_text() for each in tasks)
+        return sum("poll" in each.read_text() for each in tasks)
 
     def lines(self, phase: str | None = None) -> list[Line]:
         """Return what it wrote into the journal."""
@@ -193,7 +193,7 @@ class Crew:
         return worker
 
     def story(self, last: int = 40) -> str:
-        """Return the end of the journal and of what workers wrote to stderr, for a failed assert."""
+        """Return the end of the journal and of the workers' stderr, for a failed assert."""
         errors = self._errors.read_text()[-4000:] if self._errors.exists() else ""
         lines = "\n".join(str(each) for each in self.journal.lines()[-last:])
         return f"--- journal\n{lines}\n--- stderr\n{errors}"

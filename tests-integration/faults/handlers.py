@@ -59,7 +59,8 @@ class AsyncDoer(Doer):
             case "work":
                 await asyncio.sleep(payload["seconds"])
             case "gate":
-                while not Path(payload["gate"]).exists():
+                # a file is all that another process has to open it with
+                while not Path(payload["gate"]).exists():  # noqa: ASYNC110, ASYNC240
                     await asyncio.sleep(0.005)
             case do:
                 ACTIONS[do](self, job_dict)
@@ -88,6 +89,9 @@ def _die(_: Doer, job: JobDict) -> None:
 def _signal_self(_: Doer, job: JobDict) -> None:
     for _number in range(job["payload"]["times"]):
         os.kill(os.getpid(), signal.SIGTERM)
+        _pause(0.003)
+    if "gate" in job["payload"]:
+        _wait_at_gate(_, job)
 
 
 def _tell_signal_handlers(doer: Doer, job: JobDict) -> None:

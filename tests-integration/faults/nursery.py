@@ -2,7 +2,7 @@
 
 It has imported everything and opened nothing, so that a worker starts in milliseconds where a new
 interpreter takes most of a second: a storm needs hundreds of them. It reads commands, one line of
-JSON each, and answers on its standard output. It ends, and its workers with it, when its input does.
+JSON each, and answers on its standard output. When its input ends, it ends with all its workers.
 """
 
 import ctypes
@@ -41,16 +41,17 @@ def main() -> None:
         for text in whole:
             command = json.loads(text)
             if "signal" in command:
-                pid, number = command["signal"]
-                if pid in living:  # not buried yet, so the number cannot belong to anybody else
-                    os.kill(pid, number)
+                _pass_on(living, *command["signal"])
             elif (pid := os.fork()) == 0:
-                os.close(alarm)
-                os.close(bell)
                 return _become_worker(command)
             else:
                 living.add(pid)
                 _answer({"started": pid})
+
+
+def _pass_on(living: set[int], pid: int, number: int) -> None:
+    if pid in living:  # not buried yet, so the number cannot belong to anybody else
+        os.kill(pid, number)
 
 
 def _become_worker(command: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
+from pydantic import TypeAdapter
+
 Mode = Literal["plain", "threads", "async"]
 Moment = Literal["never", "received", "handler", "effect"]
 """When a worker kills itself: before work begins, inside the handler, between effect and settle."""
@@ -16,10 +18,12 @@ class Orders:
     Attributes:
         role: what it does, see `workers.py`.
         mode: how a consumer runs its handler: one at a time, in threads, or on an event loop.
+        concurrency: how many threads or tasks, unless it is one at a time.
         die_at: the moment at which it kills itself with SIGKILL ...
         die_after: ... when that moment comes for the so many-th time.
         in_thread: whether it consumes in a thread other than the main one.
         own_handlers: whether it has signal handlers of its own before it consumes.
+        linger: whether its process lives on after `consume` has returned.
         batch: how many jobs a publisher publishes at once.
         batches: how many batches it publishes; 0 for no end.
         rounds: folders that a racer opens, one after the other.
@@ -30,12 +34,14 @@ class Orders:
     journal: str = ""
     queues: tuple[str, ...] = ("work",)
     mode: Mode = "plain"
+    concurrency: int = 4
     prefetch: int | None = None
     until_empty: bool = False
     die_at: Moment = "never"
     die_after: int = 1
     in_thread: bool = False
     own_handlers: bool = False
+    linger: bool = False
     batch: int = 1
     batches: int = 0
     rounds: tuple[str, ...] = ()
@@ -47,6 +53,4 @@ class Orders:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the orders that `to_json` wrote."""
-        values = json.loads(text)
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **lists})
+        return TypeAdapter(cls).validate_json(text)

@@ -2,8 +2,8 @@
 
 Planned kills land at the moment they are meant for, because the worker kills itself there (see
 `watching.py`); the others come from outside at random; idle workers are killed between two waves of
-jobs. Meanwhile a *ghost* settles dead deliveries once more, as a holder would that does not know that
-it lost its jobs: each of these settles must be refused.
+jobs. Meanwhile a *ghost* settles dead deliveries once more, as a holder would that does not know
+that it lost its jobs: each of these settles must be refused.
 """
 
 import random
@@ -101,9 +101,8 @@ class Storm:
                 waited = time.monotonic() - began
                 assert waited < self.forecast.patience, f"no end: {self.crew.story()}"
                 pause(TICK)
-            if idle:
+            if idle and self._kill_idle(draw.choice(seats), fates):
                 idle -= 1
-                self._kill_idle(draw.choice(seats))
         self._haunt(ghost)
         ghost.close()
         for seat in seats:
@@ -146,12 +145,18 @@ class Storm:
                 self._bury(seat.worker)
                 seats[place] = self._seat(draw, fates)
 
-    def _kill_idle(self, seat: Seat) -> None:
-        """Kill a worker while nothing is left to do; its place is filled at the next tick."""
-        if seat.worker.code is None:
-            seat.worker.send(signal.SIGKILL)
-            seat.worker.ended()
-            self.dead[seat.worker.pid] = {"idle"}
+    def _kill_idle(self, seat: Seat, fates: list[Moment | None]) -> bool:
+        """Kill a worker while nothing is left to do, and tell whether it was still there.
+
+        Its place is filled at the next tick; the fate that it did not meet goes to another one.
+        """
+        if seat.worker.code is not None:
+            return False
+        seat.worker.kill()
+        self.dead[seat.worker.pid] = {"idle"}
+        if _doomed(seat):
+            fates.append(None if seat.doomed_at is not None else seat.worker.orders.die_at)
+        return True
 
     def _end(self, seat: Seat) -> None:
         seat.worker.send(signal.SIGTERM)
@@ -159,7 +164,7 @@ class Storm:
         assert code in (0, -signal.SIGKILL), self.crew.story()
 
     def _bury(self, worker: Worker) -> None:
-        """Find out what a dead worker was doing, and let its unsettled deliveries haunt the store."""
+        """Find out what a dead worker was doing; its unsettled deliveries haunt the store."""
         if worker.pid in self.dead:
             return
         settled = {(each.job, each.delivery) for each in worker.lines("settled")}

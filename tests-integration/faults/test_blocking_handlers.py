@@ -1,6 +1,6 @@
 """Handlers that let nothing else of their process run: the lease must hold all the same."""
 
-import os
+from pathlib import Path
 
 import pytest
 from crew import Crew
@@ -41,4 +41,4 @@ def test_a_handler_that_blocks_its_process_keeps_its_job(
     assert (record.delivery, record.lost) == (1, 0)
     assert idle.lines("received") == []
     assert idle.code is None
-    assert os.path.exists(f"/proc/{idle.pid}")
+    assert Path(f"/proc/{idle.pid}").exists()

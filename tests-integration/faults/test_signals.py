@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT: the job in hand is finished, the others are given back."""
 
+import random
 import signal
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from crew import Crew
 from orders import Mode
 
 from mindtrace.jobs import Job
-from mindtrace.jobs.testing.waiting import eventually
+from mindtrace.jobs.testing.waiting import eventually, pause
 
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT]
 BOTH = pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda each: each.name)
@@ -105,6 +106,8 @@ def test_a_second_signal_ends_at_once_and_the_job_runs_again(
     (job_id,) = publish(crew, job)
     worker = crew.consumer(mode=mode, own_handlers=True)
     worker.wait_for("begin")
+    if mode == "threads":
+        eventually(lambda: worker.blocking == 3, what="the other threads to be there")
 
     worker.send(number)
     worker.wait_for("woken")
@@ -121,6 +124,44 @@ def test_a_second_signal_ends_at_once_and_the_job_runs_again(
     heir = crew.consumer(until_empty=True)
     assert heir.ended() == 0
     assert record(crew, job_id) == ("COMPLETED", 2, 1)
+
+
+def test_a_second_signal_while_threads_are_started_ends_at_once_too(crew: Crew, gate: Path) -> None:
+    job = {"do": "signal", "times": 2, "gate": str(gate)}
+    (job_id,) = publish(crew, job)
+    worker = crew.consumer(mode="threads", concurrency=150, linger=True)
+    worker.wait_for("returned")
+    begun = worker.lines("begin")
+
+    eventually(lambda: record(crew, job_id) == ("READY", 1, 1), what="the job in hand to be lost")
+
+    assert len(begun) == 1
+    assert worker.code is None
+
+
+def test_two_signals_at_any_moment_leave_nothing_held_and_the_handlers_restored(
+    crew: Crew, gate: Path
+) -> None:
+    """The second one may meet the consumer while it settles, releases or puts things away."""
+    draw = random.Random(11)
+    rounds = 50
+    hit = 0
+    for _ in range(rounds):
+        publish(crew, *[{"do": "work", "seconds": 0.0}] * 40)
+        worker = crew.consumer(own_handlers=True, linger=True, prefetch=20)
+        worker.wait_for("effect", draw.randint(1, 30))
+        worker.send(signal.SIGTERM)
+        pause(draw.uniform(0.0, 0.004))
+        worker.send(signal.SIGTERM)
+        returned = worker.wait_for("returned")
+
+        assert returned.facts["restored"]
+        stats = crew.orchestrator.queue_stats("work")
+        assert stats.leased == 0, f"held after consume() returned: {stats}\n{crew.story()}"
+        hit += any("second stop signal" in each.facts["text"] for each in worker.lines("log"))
+        worker.kill()
+        crew.orchestrator.clean_queue("work")
+    assert hit > 0, "no second signal came before consume() had returned"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -158,9 +199,9 @@ def test_a_consumer_in_another_thread_leaves_signals_alone(crew: Crew, gate: Pat
 def test_a_signal_during_a_storm_of_short_jobs_loses_none(crew: Crew, gate: Path) -> None:
     ids = publish(crew, *[{"do": "work", "seconds": 0.0}] * 600)
     stopped = 0
-    while crew.orchestrator.queue_stats("work").ready:
+    while ready := crew.orchestrator.queue_stats("work").ready:
         worker = crew.consumer()
-        worker.wait_for("effect", 40 + 7 * stopped)
+        worker.wait_for("effect", min(ready, 40 + 7 * stopped))
         worker.send(signal.SIGTERM)
         assert worker.ended() == 0
         stopped += 1

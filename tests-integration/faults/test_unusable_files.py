@@ -71,6 +71,7 @@ def the_error_of(folder: Path) -> BackendUnavailableError:
     with pytest.raises(BackendUnavailableError) as caught:
         use_everything(folder)
     assert SENTENCE.fullmatch(str(caught.value)), str(caught.value)
+    assert str(caught.value).count("cannot be used") == 1, str(caught.value)
     assert not caught.value.transient, "trying again does not help"
     return caught.value
 
@@ -158,19 +159,19 @@ def test_a_read_only_disk_is_one_clear_sentence(
 
 def test_a_folder_that_is_not_ours_is_one_clear_sentence(used: Path, tmp_path: Path) -> None:
     """As a user without rights: root may do everything, so root becomes nobody for a moment."""
-    if os.geteuid() == 0:
-        os.chmod(tmp_path, 0o755)
-        os.chmod(tmp_path.parent, 0o755)
-        os.chmod(tmp_path.parent.parent, 0o755)
+    root = os.getuid() == 0
+    if root:
+        for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            each.chmod(0o755)
         os.seteuid(65534)
     else:
-        os.chmod(used, 0o500)
+        used.chmod(0o500)
     try:
         error = the_error_of(used)
     finally:
-        if os.getuid() == 0:
+        if root:
             os.seteuid(0)
         else:
-            os.chmod(used, 0o700)
+            used.chmod(0o700)
 
     assert re.search("permission", str(error), re.IGNORECASE)

@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from handlers import AsyncDoer, Doer
 from journal import Journal
@@ -17,9 +17,11 @@ from orders import Orders
 from watching import Fate, WatchedStore
 
 from mindtrace.jobs import BackendUnavailableError, Job, LocalClient, Orchestrator
-from mindtrace.jobs.backend import Store
 
-CONCURRENCY = 4
+if TYPE_CHECKING:
+    from mindtrace.jobs.local import LocalStore
+
+LINGER = 60.0
 
 
 def work(orders: Orders) -> int:
@@ -54,11 +56,11 @@ class _ToJournal(logging.Handler):
 def _consume(orders: Orders, journal: Journal) -> None:
     client = LocalClient(orders.folder)
     fate = Fate(orders.die_at, orders.die_after)
-    client.store = cast("Store", WatchedStore(client.store, journal, fate))
+    client.store = cast("LocalStore", WatchedStore(client.store, journal, fate))
     orchestrator = Orchestrator(client)
     doer = (AsyncDoer if orders.mode == "async" else Doer)(journal, fate, orchestrator)
     doer.connect(orchestrator, orders.queues[0])
-    concurrency = 1 if orders.mode == "plain" else CONCURRENCY
+    concurrency = 1 if orders.mode == "plain" else orders.concurrency
 
     def consume() -> int:
         return doer.consume(
@@ -74,6 +76,8 @@ def _consume(orders: Orders, journal: Journal) -> None:
         handled = _in_thread(consume) if orders.in_thread else consume()
         restored = _signal_handlers() == before
     journal.write("returned", handled=handled, restored=restored)
+    if orders.linger:
+        threading.Event().wait(LINGER)
 
 
 def _signal_handlers() -> list[object]:
@@ -81,7 +85,7 @@ def _signal_handlers() -> list[object]:
 
 
 @contextlib.contextmanager
-def _own_handlers() -> Iterator[None]:
+def _own_handlers() -> Generator[None]:
     def handle(_number: int, _frame: object) -> None: ...
 
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -89,9 +93,9 @@ def _own_handlers() -> Iterator[None]:
     yield
 
 
-def _in_thread(consume: object) -> int:
+def _in_thread(consume: Callable[[], int]) -> int:
     handled: list[int] = []
-    thread = threading.Thread(target=lambda: handled.append(consume()))  # type: ignore[operator] # pyright: ignore
+    thread = threading.Thread(target=lambda: handled.append(consume()))
     thread.start()
     thread.join()
     return handled[0]

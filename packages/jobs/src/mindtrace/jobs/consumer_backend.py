@@ -54,6 +54,8 @@ class ConsumerBackend(Mindtrace):
         self._handler = handler if isinstance(handler, Handler) or not handler else Handler(handler)
         self._stopping = False
         self._lanes: list[Lane | AsyncLane] = []
+        self._main_lane: Lane | None = None
+        self._joining = False
 
     def set_poll_timeout(self, timeout: float) -> None:
         """Accept a poll timeout, for older code; nothing polls."""
@@ -88,13 +90,18 @@ class ConsumerBackend(Mindtrace):
             logger=self.logger,
         )
         self._stopping = False
-        with StopSignals(self.stop):
+        with StopSignals(self.stop, self._is_interruptible) as signals:
             try:
-                self._run(handler, plan, self._window_size(names, prefetch), concurrency)
-            except (KeyboardInterrupt, StopNow):
-                self.logger.warning("Stopped at once; the job in hand will run again.")
+                self._run(handler, plan, self._window_size(names, prefetch), concurrency, signals)
+            except KeyboardInterrupt:
+                self.logger.warning("Interrupted; the job in hand will run again.")
+            except StopNow:
+                self.logger.warning("Stopped by a second stop signal; the job in hand runs again.")
+            else:
+                if signals.at_once:
+                    self.logger.warning("A second stop signal came when no handler ran.")
             finally:
-                self._lanes = []
+                self._lanes, self._main_lane = [], None
         return quota.handled
 
     def consume_until_empty(
@@ -135,21 +142,33 @@ class ConsumerBackend(Mindtrace):
     def _is_stopping(self) -> bool:
         return self._stopping
 
-    def _run(self, handler: Handler, plan: Plan, window: int | None, concurrency: int) -> None:
+    def _is_interruptible(self) -> bool:
+        """Tell whether the main thread is in a handler or waits for other threads."""
+        return self._joining or (self._main_lane is not None and self._main_lane.is_in_handler)
+
+    def _run(
+        self,
+        handler: Handler,
+        plan: Plan,
+        window: int | None,
+        concurrency: int,
+        signals: StopSignals,
+    ) -> None:
         store = self.orchestrator.backend.store
         if handler.is_async:
             from mindtrace.jobs.async_lane import AsyncLane  # noqa: PLC0415 - asyncio is slow to load
 
             # an event loop of its own thread: a caller may be inside a running loop already
-            self._in_threads([AsyncLane(store, plan, concurrency)])
+            self._in_threads([AsyncLane(store, plan, concurrency)], signals)
         elif concurrency > 1:
-            self._in_threads([Lane(store, plan, Window(window)) for _ in range(concurrency)])
+            lanes = [Lane(store, plan, Window(window)) for _ in range(concurrency)]
+            self._in_threads(lanes, signals)
         else:
             lane = Lane(store, plan, Window(window))
-            self._lanes = [lane]
+            self._lanes, self._main_lane = [lane], lane
             lane.run()
 
-    def _in_threads(self, lanes: Sequence[Lane | AsyncLane]) -> None:
+    def _in_threads(self, lanes: Sequence[Lane | AsyncLane], signals: StopSignals) -> None:
         self._lanes = list(lanes)
         errors: list[BaseException] = []
 
@@ -167,7 +186,7 @@ class ConsumerBackend(Mindtrace):
         for thread in threads:
             thread.start()
         try:
-            _join(threads)
+            self._join(threads, signals)
         except (KeyboardInterrupt, StopNow):
             # threads cannot be ended: their jobs are let go, and what they still say is stale
             for lane in lanes:
@@ -175,6 +194,17 @@ class ConsumerBackend(Mindtrace):
             raise
         if errors:
             raise errors[0]
+
+    def _join(self, threads: list[threading.Thread], signals: StopSignals) -> None:
+        self._joining = True
+        try:
+            if signals.at_once:  # it came while the threads were started
+                raise StopNow
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(JOIN_SLICE)
+        finally:
+            self._joining = False
 
     def _names(self, queues: str | Sequence[str] | None) -> list[str]:
         names = [queues] if isinstance(queues, str) else list(queues or self.queues)
@@ -218,9 +248,3 @@ class ConsumerBackend(Mindtrace):
         if self._lanes:
             message = "this consumer is consuming already; use concurrency=, or another object"
             raise RuntimeError(message)
-
-
-def _join(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(JOIN_SLICE)

@@ -154,6 +154,11 @@ class Lane:
         self._execution = Execution(self._link.holder)
         self.began_at = 0.0
 
+    @property
+    def is_in_handler(self) -> bool:
+        """Whether a handler runs, rather than our own code."""
+        return self._execution.delivery is not None
+
     def wake(self) -> None:
         """Make the lane look at its stop flag; safe in a signal handler."""
         self._link.holder.wake()
@@ -251,7 +256,7 @@ class Watch:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._busy = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mindtrace-watch", daemon=True)
         self._thread.start()
 
@@ -265,16 +270,14 @@ class Watch:
 
     def close(self) -> None:
         """End the thread and wait for it."""
-        self._closed = True
+        self._closed.set()
         self._busy.set()
         self._thread.join()
 
     def _run(self) -> None:
-        pause = threading.Event()
         while True:
             self._busy.wait()
-            if self._closed:
+            if self._closed.wait(HOLD_SECONDS / 2):
                 return
-            pause.wait(HOLD_SECONDS / 2)
             if self._busy.is_set() and monotonic() - self._lane.began_at > HOLD_SECONDS:
                 self._lane.relieve()

@@ -16,13 +16,19 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """While the block runs in the main thread: the first signal asks to stop, a second one ends.
+    """While the block runs in the main thread: the first signal asks to stop, a later one ends.
+
+    It ends by raising `StopNow`, but only where `interruptible` says that this does no harm: in a
+    handler, or while others are waited for. Anywhere else our own code is at work, which is done
+    in a moment; `at_once` is there for it to look at.
 
     The handlers found before are restored. In another thread it does nothing.
     """
 
-    def __init__(self, stop: Callable[[], None]) -> None:
+    def __init__(self, stop: Callable[[], None], interruptible: Callable[[], bool]) -> None:
+        self.at_once = False
         self._stop = stop
+        self._interruptible = interruptible
         self._asked = False
         self._before: dict[int, Any] = {}
 
@@ -44,7 +50,10 @@ class StopSignals:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._asked:
+        if not self._asked:
+            self._asked = True
+            self._stop()
+            return
+        self.at_once = True
+        if self._interruptible():
             raise StopNow
-        self._asked = True
-        self._stop()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic_core import from_json
 
-from mindtrace.core import get_config
 from mindtrace.jobs.backend import RESULT_TTL
 from mindtrace.jobs.client import OrchestratorBackend
 from mindtrace.jobs.consumer_backend import ConsumerBackend
@@ -119,4 +118,6 @@ class LocalClient(OrchestratorBackend):
 
 
 def _default_folder() -> Path:
+    from mindtrace.core import get_config  # noqa: PLC0415 - pydantic-settings is slow to load
+
     return Path(get_config().dir_paths.orchestrator_local_client)

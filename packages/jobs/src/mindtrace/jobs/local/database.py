@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 import weakref
@@ -26,6 +27,8 @@ Durability = Literal["normal", "full"]
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0
 FILE_NAME = "jobs.db"
+SPARE_BYTES = 64 * 1024
+"""Less free space than this is a full disk: SQLite's shared memory grows by 32 KiB."""
 
 # A commit writes each page that it touched to the log as a whole: small pages make a publish a
 # fifth cheaper, smaller ones still make a claim dearer (measured with 1, 2, 4 and 8 KiB).
@@ -112,8 +115,13 @@ class Database:
         """Return our error for one of SQLite's."""
         # the low byte of an extended code is the primary one
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_IOERR and self._is_full():
+            code = sqlite3.SQLITE_FULL  # what SQLite says when its shared memory cannot grow
         reason, transient = _ADVICE.get(code, (f"SQLite says: {error}", False))
         return BackendUnavailableError("local", self.address, reason, transient=transient)
+
+    def _is_full(self) -> bool:
+        return self.folder is not None and shutil.disk_usage(self.folder).free < SPARE_BYTES
 
     def ensure_open(self) -> None:
         """Open the database now, so that a fault of it is told before anything else happens."""

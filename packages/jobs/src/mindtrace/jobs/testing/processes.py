@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LEASE = 2.0
 """Seconds after which a store with timed leases notices a death, in these tests."""
 
+ENOUGH = 50
+"""Jobs that keep the workers busy until the next kill."""
+
 WITHIN = 3.0
 """Seconds in which the jobs of a killed process must be with somebody else."""
 
@@ -132,19 +135,26 @@ class Rule02Killed:
 
     def test_a_storm_of_kills_loses_nothing(self, harness: Harness) -> None:
         with place_of(harness) as place:
-            wanted = set(place.publish(400))
+            wanted = set(place.publish(150))
             finished: set[str] = set()
             hit = 0
             workers = [place.child("quick") for _ in range(2)]
             for turn in range(4):
                 victim = workers[turn % 2]
-                victim.said("began")
+
+                def began(victim: Child = victim) -> bool:
+                    # however slowly the victim starts, the other one must not finish alone
+                    if place.counts().ready < ENOUGH:
+                        wanted.update(place.publish(ENOUGH))
+                    return bool(_begun(victim))
+
+                eventually(began, within=30, what="the victim's first job")
                 pause(0.1 + 0.05 * turn)
                 victim.kill()
                 hit += len(_begun(victim)) - len(_finished(victim))
                 finished |= set(_finished(victim))
                 workers[turn % 2] = place.child("quick")
-            eventually(lambda: place.counts() == Counts(), within=60, what="emptying the queue")
+            eventually(lambda: place.counts() == Counts(), within=40, what="emptying the queue")
             for worker in workers:
                 worker.signal(signal.SIGTERM)
                 assert worker.wait() == 0
