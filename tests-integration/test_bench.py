@@ -34,7 +34,10 @@ MEASURES = {
     "idle": ["idle consumer, CPU over 0.3 s"],
     "memory": ["RSS of a consumer process after 100 jobs", "RSS growth from job 10 to job 100"],
     "takeover": ["takeover after SIGKILL of the holder, slowest of 1"],
-    "import": ["import mindtrace.jobs, beyond pydantic"],
+    "import": [
+        "import mindtrace.jobs, beyond pydantic",
+        "the same, with Consumer, LocalClient, Orchestrator",
+    ],
 }
 
 

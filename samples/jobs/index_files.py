@@ -34,6 +34,7 @@ from mindtrace.jobs import (
 
 BATCH = 500
 CONSOLE = make_console()
+RESUME = "The same command goes on with what is left."
 
 
 class File(BaseModel):
@@ -126,7 +127,7 @@ class Run:
 
     def row(self, job_id: str) -> Row:
         """Return the kept result of a job."""
-        facts = Facts.model_validate(self.orchestrator.handle(job_id).result(timeout=0))
+        facts: Facts = self.orchestrator.handle(job_id).result(timeout=0)
         return Row(decoded(self.jobs[job_id]), **facts.model_dump())
 
     def close(self, *, keep: bool) -> None:
@@ -154,19 +155,19 @@ def index(command: Command) -> int:
     total, before = len(run.jobs), run.done()
     if not total:
         run.close(keep=False)
-        message = f"There are no files in {folder}."
-        raise RefusedError(message)
+        raise RefusedError(f"There are no files in {folder}.")
     resuming = f" {before:,} are done already." if run.resumed else ""
     CONSOLE.print(f"{total:,} files in {folder}.{resuming}")
     began = monotonic()
+    count = command.consumers if before < total else 0
     with (
-        consumer_processes(command.consumers, make_consumer, command.state) as processes,
+        consumer_processes(count, make_consumer, command.state) as processes,
         Bar(CONSOLE, total) as bar,
     ):
         done = follow(run, processes, bar)
     seconds = monotonic() - began
     if done < total:
-        CONSOLE.print(f"No consumer is running; {total - done:,} files are left.")
+        CONSOLE.print(f"No consumer is running; {total - done:,} files are left. {RESUME}")
         return 1 if command.consumers else 0
     report(run, command)
     rate = (done - before) / seconds
@@ -182,7 +183,7 @@ def follow(run: Run, processes: Processes, bar: Bar) -> int:
     while (done := run.done()) < len(run.jobs) and processes:
         bar.show(done)
         for ending in processes.ended(within=0.1):
-            CONSOLE.print(f"{ending}; {len(processes)} others take its jobs over.")
+            CONSOLE.print(f"{ending}; {len(processes)} others go on with its jobs.")
     bar.show(done)
     return done
 
@@ -206,7 +207,7 @@ def main() -> int:
         with claimed(command):
             return index(command)
     except KeyboardInterrupt:
-        CONSOLE.print("Stopped. The same command goes on with what is left.")
+        CONSOLE.print(f"Stopped. {RESUME}")
         return 130
     except RefusedError as error:
         make_console(stderr=True).print(str(error))

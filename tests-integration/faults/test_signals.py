@@ -197,7 +197,7 @@ def test_a_consumer_in_another_thread_leaves_signals_alone(crew: Crew, gate: Pat
 
 
 def test_a_signal_during_a_storm_of_short_jobs_loses_none(crew: Crew, gate: Path) -> None:
-    ids = publish(crew, *[{"do": "work", "seconds": 0.0}] * 600)
+    ids = publish(crew, *[{"do": "work", "seconds": 0.002}] * 600)
     stopped = 0
     while ready := crew.orchestrator.queue_stats("work").ready:
         worker = crew.consumer()

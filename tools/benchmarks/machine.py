@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from tools.commands import run
+
 
 def facts(folder: Path | None) -> dict[str, str | int | float]:
     """Return what a reader needs to know of the machine, by name."""
@@ -18,6 +20,7 @@ def facts(folder: Path | None) -> dict[str, str | int | float]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "filesystem": _filesystem(place),
+        "revision": _revision(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
@@ -37,3 +40,12 @@ def _filesystem(place: Path) -> str:
         if place.is_relative_to(each.mountpoint)
     ]
     return max(found)[1] if found else "unknown"
+
+
+def _revision() -> str:
+    """Name the commit that is measured; `-dirty` when files differ from it."""
+    try:
+        said = run("git", "describe", "--always", "--dirty")
+    except OSError:
+        return "unknown"
+    return said.stdout.strip() or "unknown"

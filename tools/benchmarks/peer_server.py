@@ -1,7 +1,8 @@
 """Other queues on SQLite, in an environment of their own; runs as a script there.
 
-Orders and answers are lines of JSON. Each peer gets JSON text and decodes it when it consumes. What
-a peer's interface does not set is set on its connection.
+Orders and answers are lines of JSON. Each peer is given a dict, as a program has it, writes it the
+way it writes things and reads it again when it consumes: ours pays for the same. What a peer's
+interface does not set is set on its connection.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 class Peer(Protocol):
     """One call adds a job; one call takes a job, decodes and acknowledges it."""
 
-    def put(self, text: str) -> None:
+    def put(self, value: dict[str, Any]) -> None:
         """Add a job."""
         ...
 
@@ -33,9 +34,9 @@ class LiteQueue:
         self.queue: Any = import_module("litequeue").LiteQueue(folder / "litequeue.db")
         self.queue.conn.execute(f"pragma synchronous = {level}")
 
-    def put(self, text: str) -> None:
+    def put(self, value: dict[str, Any]) -> None:
         """Add a job."""
-        self.queue.put(text)
+        self.queue.put(json.dumps(value))
 
     def take(self) -> None:
         """Take a job, decode it, acknowledge it."""
@@ -51,35 +52,64 @@ class PersistQueue:
         self.queue: Any = import_module("persistqueue").SQLiteAckQueue(str(folder))
         self.queue._putter.execute(f"pragma synchronous = {level}")  # noqa: SLF001
 
-    def put(self, text: str) -> None:
-        """Add a job."""
-        self.queue.put(text)
+    def put(self, value: dict[str, Any]) -> None:
+        """Add a job, pickled as it does by itself."""
+        self.queue.put(value)
 
     def take(self) -> None:
         """Take a job, decode it, acknowledge it."""
-        text = self.queue.get(block=False)
-        json.loads(text)
-        self.queue.ack(text)
+        self.queue.ack(self.queue.get(block=False))
 
 
 class Huey:
-    """`SqliteStorage` alone: `enqueue`; `dequeue`, which deletes. The pragma is set on `conn`."""
+    """A task on `SqliteHuey`: called; dequeued (which deletes it) and executed.
+
+    The pragma is set on its storage's `conn`.
+    """
+
+    def __init__(self, folder: Path, level: str) -> None:
+        self.huey: Any = import_module("huey").SqliteHuey(
+            filename=str(folder / "huey.db"), results=False
+        )
+        self.huey.storage.conn.execute(f"pragma synchronous = {level}")
+        self.task: Any = self.huey.task()(nothing)
+
+    def put(self, value: dict[str, Any]) -> None:
+        """Add a job."""
+        self.task(value)
+
+    def take(self) -> None:
+        """Take a job, decode it and run it; it is gone already."""
+        self.huey.dequeue().execute()
+
+
+def nothing(value: dict[str, Any]) -> None:
+    """Do nothing with a job."""
+
+
+class HueyStorage:
+    """`SqliteStorage` alone, without huey's tasks: `enqueue`; `dequeue`, which deletes."""
 
     def __init__(self, folder: Path, level: str) -> None:
         storage = import_module("huey.storage")
         self.storage: Any = storage.SqliteStorage(filename=str(folder / "huey.db"))
         self.storage.conn.execute(f"pragma synchronous = {level}")
 
-    def put(self, text: str) -> None:
+    def put(self, value: dict[str, Any]) -> None:
         """Add a job."""
-        self.storage.enqueue(text.encode())
+        self.storage.enqueue(json.dumps(value).encode())
 
     def take(self) -> None:
         """Take a job and decode it; it is gone already."""
         json.loads(self.storage.dequeue())
 
 
-PEERS = {"litequeue": LiteQueue, "persist-queue": PersistQueue, "huey": Huey}
+PEERS = {
+    "litequeue": LiteQueue,
+    "persist-queue": PersistQueue,
+    "huey": Huey,
+    "huey storage": HueyStorage,
+}
 
 
 def opened(order: dict[str, Any]) -> Peer:
@@ -89,14 +119,14 @@ def opened(order: dict[str, Any]) -> Peer:
     return PEERS[order["peer"]](folder, order["synchronous"])
 
 
-def timed(peer: Peer, order: dict[str, Any], texts: list[str]) -> float:
+def timed(peer: Peer, order: dict[str, Any], values: list[dict[str, Any]]) -> float:
     """Publish or consume so many jobs; return the seconds."""
     count = order["count"]
-    chosen = list(islice(cycle(texts), count))
+    chosen = list(islice(cycle(values), count))
     began = perf_counter()
     if order["do"] == "publish":
-        for text in chosen:
-            peer.put(text)
+        for value in chosen:
+            peer.put(value)
     else:
         for _ in range(count):
             peer.take()
@@ -106,17 +136,17 @@ def timed(peer: Peer, order: dict[str, Any], texts: list[str]) -> float:
 def main() -> None:
     """Obey until the standard input ends."""
     peers: dict[str, Peer] = {}
-    texts: list[str] = []
+    values: list[dict[str, Any]] = []
     for line in sys.stdin:
         order = json.loads(line)
         answer: object = None
         if order["do"] == "begin":
-            texts = order["texts"]
-            answer = {name: version(name) for name in PEERS}
+            values = [json.loads(text) for text in order["texts"]]
+            answer = {name: version(name.partition(" ")[0]) for name in PEERS}
         elif order["do"] == "open":
             peers[order["peer"]] = opened(order)
         else:
-            answer = timed(peers[order["peer"]], order, texts)
+            answer = timed(peers[order["peer"]], order, values)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

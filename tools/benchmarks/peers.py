@@ -51,7 +51,7 @@ class Peer:
     def empty(self) -> None:
         """Go on with a new file."""
         self._files += 1
-        folder = str(self._folder / f"{self.name}-{self._files}")
+        folder = str(self._folder / f"{self.name.replace(' ', '-')}-{self._files}")
         self._ask(do="open", folder=folder, synchronous=self._settings.synchronous)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import os
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -50,10 +50,10 @@ def read_command(description: str | None) -> Command:
     given = parser.parse_args()
     folder: Path = (given.folder or library).resolve()
     state: Path = given.state_dir.resolve() / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    # What pip installed lies in the library's folder and is no part of it.
-    installed = None if given.folder else folder / "site-packages"
-    without = frozenset(str(each) for each in (state, installed))
-    return Command(folder, without, given.consumers, state, given.json, given.keep)
+    without = {str(state)}
+    if given.folder is None:  # what pip installed lies in the library's folder and is no part of it
+        without.add(str(folder / "site-packages"))
+    return Command(folder, frozenset(without), given.consumers, state, given.json, given.keep)
 
 
 def _count(text: str) -> int:
@@ -63,19 +63,21 @@ def _count(text: str) -> int:
 
 
 @contextmanager
-def claimed(command: Command) -> Iterator[None]:
-    """Refuse a folder that cannot be read; make that of the run, and have it to ourselves."""
+def claimed(command: Command) -> Generator[None]:
+    """Refuse what cannot be read or written; make the run's folder, and have it to ourselves."""
     try:
         os.scandir(command.folder).close()
+        if command.json is not None:
+            command.json.touch()
         command.state.mkdir(parents=True, exist_ok=True)
         lock = (command.state / "lock").open("w")
     except OSError as error:
-        message = f"{shown(str(error.filename))} cannot be used: {error.strerror}."
-        raise RefusedError(message) from error
+        path = shown(str(error.filename))
+        raise RefusedError(f"{path} cannot be used: {error.strerror}.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            message = f"Another command is indexing {shown(str(command.folder))} now."
-            raise RefusedError(message) from error
+            folder = shown(str(command.folder))
+            raise RefusedError(f"Another command is indexing {folder} now.") from error
         yield

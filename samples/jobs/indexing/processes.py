@@ -2,8 +2,9 @@
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,6 +12,7 @@ from threading import Event, Thread
 
 from mindtrace.jobs import Consumer
 
+CTRL_C = {signal.SIGINT}
 Make = Callable[[Path], Consumer]
 
 
@@ -31,12 +33,13 @@ class Processes:
 
 
 def _ending(process: BaseProcess) -> str:
+    process.join()
     code = process.exitcode or 0
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 @contextmanager
-def consumer_processes(count: int, make: Make, state: Path) -> Iterator[Processes]:
+def consumer_processes(count: int, make: Make, state: Path) -> Generator[Processes]:
     """Run processes that consume beside the block; at its end they finish the jobs in hand.
 
     Each process calls `make(state)` for its consumer.
@@ -47,15 +50,15 @@ def consumer_processes(count: int, make: Make, state: Path) -> Iterator[Processe
         spawn.Process(target=_consume, args=(make, state, theirs), name=f"Consumer {number}")
         for number in range(1, count + 1)
     ]
-    # Started like this, a process ignores Ctrl-C until consume() handles it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # or the first start() would do it, and let Ctrl-C through
+    signal.pthread_sigmask(signal.SIG_BLOCK, CTRL_C)  # a new process inherits this
     for process in processes:
         process.start()
-    signal.signal(signal.SIGINT, before)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CTRL_C)
         yield Processes(processes)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C is for the consumers
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one is for the consumers
         ours.close()
         for process in processes:
             process.join()
@@ -63,6 +66,8 @@ def consumer_processes(count: int, make: Make, state: Path) -> Iterator[Processe
 
 
 def _consume(make: Make, state: Path, parent: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until consume() handles it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CTRL_C)
     consumer = make(state)
     Thread(target=_stop_with, args=(parent, consumer), daemon=True).start()
     consumer.consume()

@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 PLAIN_EVERY = 2.0
@@ -61,19 +61,21 @@ class Bar:
     def __init__(self, console: Console, total: int) -> None:
         self._console = console
         self._total = total
+        self._said = -1
         self._next = 0.0
         self._progress = None
         if console.is_terminal and not console.is_dumb_terminal:
-            columns = TextColumn("indexing"), BarColumn(None), MofNCompleteColumn()
-            self._progress = Progress(*columns, TimeRemainingColumn(), console=console, expand=True)
+            counts = TextColumn("{task.completed:,.0f} of {task.total:,.0f} files")
+            # Not as wide as the terminal: the ^C that it echoes must not begin a new line.
+            self._progress = Progress(BarColumn(), counts, TimeRemainingColumn(), console=console)
             self._task = self._progress.add_task("", total=total)
 
     def show(self, done: int) -> None:
         """Show how many are done."""
         if self._progress is not None:
             self._progress.update(self._task, completed=done)
-        elif monotonic() >= self._next or done == self._total:
-            self._next = monotonic() + PLAIN_EVERY
+        elif done != self._said and (monotonic() >= self._next or done == self._total):
+            self._said, self._next = done, monotonic() + PLAIN_EVERY
             self._console.print(f"{done:,} of {self._total:,} files")
 
     def __enter__(self) -> Self:

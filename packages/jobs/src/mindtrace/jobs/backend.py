@@ -125,7 +125,7 @@ class Entry(NamedTuple):
     delay: float = 0.0
     """Seconds before which it is not handed out."""
     ttl: float | None = None
-    """Seconds after which it expires unless it was handed out."""
+    """Seconds after which it expires wherever it waits: before its first run or its next."""
     keep: float | None = None
     """Seconds its outcome is kept; None keeps none."""
     dedup_key: str | None = None

@@ -62,7 +62,7 @@ class OrchestratorBackend(MindtraceABC):
         self.store = store
         self.max_payload = max_payload
         self._taker: Holder | None = None
-        self._taker_pid = 0
+        self._taker_pid = os.getpid()
         self._taking = threading.Lock()
 
     @classmethod
@@ -163,9 +163,12 @@ class OrchestratorBackend(MindtraceABC):
         At most once: a crash right after this call loses the job. Use a `Consumer` where that
         matters. A message that is not a job is put to the dead letters, and the next one is taken.
         """
+        if self._taker_pid != os.getpid():
+            # a forked child owns nothing of its parent's, a lock that a thread held least of all
+            self._taking, self._taker, self._taker_pid = threading.Lock(), None, os.getpid()
         with self._taking:
-            if self._taker is None or self._taker_pid != os.getpid():
-                self._taker, self._taker_pid = self.store.holder(), os.getpid()
+            if self._taker is None:
+                self._taker = self.store.holder()
             while True:
                 wait = timeout if block else 0
                 found = self._taker.receive([queue_name], limit=1, wait=wait).deliveries

@@ -154,7 +154,10 @@ class Consumer(MindtraceABC):
         )
 
     def stop(self) -> None:
-        """Make a running `consume` finish the jobs in hand and return; from any thread."""
+        """Make `consume` finish the jobs in hand and return; from any thread.
+
+        Between two calls of `consume` it makes the next one return at once.
+        """
         if self.consumer_backend is not None:
             self.consumer_backend.stop()
 

@@ -89,7 +89,6 @@ class ConsumerBackend(Mindtrace):
             executor=Executor(handler, self._facts_with(handler), self.logger),
             logger=self.logger,
         )
-        self._stopping = False
         with StopSignals(self.stop, self._is_interruptible) as signals:
             try:
                 self._run(handler, plan, self._window_size(names, prefetch), concurrency, signals)
@@ -102,6 +101,7 @@ class ConsumerBackend(Mindtrace):
                     self.logger.warning("A second stop signal came when no handler ran.")
             finally:
                 self._lanes, self._main_lane = [], None
+                self._stopping = False  # not before: a stop may come while this one starts
         return quota.handled
 
     def consume_until_empty(
@@ -130,7 +130,10 @@ class ConsumerBackend(Mindtrace):
         return True
 
     def stop(self) -> None:
-        """Make a running `consume` finish the jobs in hand and return; safe in a signal handler."""
+        """Make `consume` finish the jobs in hand and return; safe in a signal handler.
+
+        Between two calls of `consume` it makes the next one return at once.
+        """
         self._stopping = True
         for lane in self._lanes:
             lane.wake()

@@ -49,7 +49,7 @@ class PublishOptions:
         priority: higher runs first in a priority queue; elsewhere carried without effect.
         delay: seconds before which the job does not run.
         at: the moment before which it does not run; a datetime with a time zone.
-        ttl: seconds after which it expires unless it was handed out.
+        ttl: seconds after which it expires wherever it waits: before its first run or its next.
         dedup_key: while a job of that key is unfinished in the queue, this publish adds nothing.
         dedup_ttl: seconds from its publish for which the key counts even when the job has finished.
         retry: the job's retry policy, before those of handler, schema and queue.

@@ -49,7 +49,8 @@ def add_all(c: Connection, row: QueueRow, entries: Sequence[Entry], now: float) 
     rows = [(*values_of(row, entry, now), seq) for seq, entry in enumerate(entries, last + 1)]
     if c.executemany(sql.PUBLISH_AT, rows).rowcount != len(rows):
         for entry in entries:
-            refuse_other(c, row, entry.id)
+            if _make_way(c, row, entry.id, now):
+                c.execute(sql.PUBLISH, values_of(row, entry, now))
     return [entry.id for entry in entries]
 
 
@@ -64,9 +65,10 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
     ).fetchone()
     if known and known[1]:
         return known[0]
-    if c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount != 1:
-        refuse_other(c, row, entry.id)
-    elif entry.dedup_key is not None:
+    added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
+    if not added and _make_way(c, row, entry.id, now):
+        added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
+    if added and entry.dedup_key is not None:
         c.execute(
             "insert or replace into dedup (queue, key, seq, id, until) "
             "select queue, ?, seq, id, ? from jobs where id = ?",
@@ -75,15 +77,26 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
     return entry.id
 
 
-def refuse_other(c: Connection, row: QueueRow, job_id: str) -> None:
-    """Raise unless the job of that id is an unfinished one of this queue."""
+def _make_way(c: Connection, row: QueueRow, job_id: str, now: float) -> bool:
+    """Tell whether an id that was taken is free again, for the record that had it is over.
+
+    Raises:
+        DuplicateJobError: the id belongs to a job of another queue or to one that has finished.
+    """
     found = c.execute(
-        "select queue, state, (select name from queues q where q.queue = j.queue) "
-        "from jobs j where id = ?",
-        (job_id,),
+        """
+        select j.seq, j.queue, j.state, ifnull(o.forget_at <= ?, 0),
+               (select name from queues q where q.queue = j.queue)
+        from jobs j left join outcomes o on o.seq = j.seq where j.id = ?
+        """,
+        (now, job_id),
     ).fetchone()
-    if found and (found[0] != row.queue or found[1] not in UNFINISHED):
-        raise DuplicateJobError(job_id, str(found[2]), JobState(found[1]).name.lower())
+    seq, queue, state, is_over, name = found
+    if is_over:
+        forget(c, [seq])
+    elif queue != row.queue or state not in UNFINISHED:
+        raise DuplicateJobError(job_id, str(name), JobState(state).name.lower())
+    return bool(is_over)
 
 
 def claim(c: Connection, row: QueueRow, slot: int, limit: int) -> list[Delivery]:
