@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -315,6 +316,18 @@ class TestConcurrency:
         assert orchestrator.count_queue_messages("tasks") == 1
 
 
+class Listener(logging.Handler):
+    """Notes of each line whether it can be written."""
+
+    def __init__(self, writable: list[bool]) -> None:
+        super().__init__()
+        self._writable = writable
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        self._writable.append(text.encode("utf-8", "replace").decode() == text)
+
+
 class TestRetries:
     """The publish wins over the handler, that over the schema, that over the queue."""
 
@@ -464,8 +477,13 @@ class TestRetries:
         assert len(letter.traceback.encode()) <= 64 * 1024
 
     def test_an_error_with_text_that_cannot_be_written_is_told_as_far_as_possible(
-        self, orchestrator: Orchestrator
+        self, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # the line stays here: pytest's own handlers cannot write it either
+        writable: list[bool] = []
+        logger = logging.getLogger("mindtrace")
+        monkeypatch.setattr(logger, "propagate", False)
+        monkeypatch.setattr(logger, "handlers", [Listener(writable)])
         orchestrator.declare_queue("tasks")
         orchestrator.publish("tasks", job())
 
@@ -476,6 +494,7 @@ class TestRetries:
         drain(orchestrator, "tasks", run)
 
         assert orchestrator.dead_letters("tasks")[0].message == "odd ? text"
+        assert writable == [True]
 
 
 class TestTypedFunctions:

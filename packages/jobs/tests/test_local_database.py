@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import pytest
 from jobs_support import run_python, start_python
 
 from mindtrace.jobs import BackendUnavailableError, Job, LocalClient, Orchestrator
-from mindtrace.jobs.local.database import FILE_NAME, SCHEMA_VERSION, Database
+from mindtrace.jobs.local.database import Database
+from mindtrace.jobs.local.opening import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION
 from mindtrace.jobs.testing.waiting import Background
 
 if TYPE_CHECKING:
@@ -63,7 +65,11 @@ class TestOpening:
         again.close()
 
     def test_a_file_of_a_newer_release_is_refused_and_left_alone(self, folder: Path) -> None:
-        database = prepared(folder, f"pragma user_version = {SCHEMA_VERSION + 1}")
+        database = prepared(
+            folder,
+            f"pragma application_id = {APPLICATION_ID}",
+            f"pragma user_version = {SCHEMA_VERSION + 1}",
+        )
 
         with pytest.raises(BackendUnavailableError, match="newer release.*upgrade") as caught:
             database.ensure_open()
@@ -211,6 +217,16 @@ class TestTransactions:
 
         assert words in str(ours)
         assert ours.transient is transient
+
+    def test_a_folder_that_is_gone_is_still_our_error(
+        self, database: Database, folder: Path
+    ) -> None:
+        database.ensure_open()
+        shutil.rmtree(folder)
+        error = sqlite3.OperationalError("odd")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+
+        assert "check the disk" in str(database.translated(error))
 
     def test_threads_take_turns(self, database: Database) -> None:
         def write() -> None:

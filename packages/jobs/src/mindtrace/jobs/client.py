@@ -188,7 +188,10 @@ class OrchestratorBackend(MindtraceABC):
     def dead_letters(
         self, queue_name: str, limit: int = PAGE, after: str | None = None
     ) -> list[DeadLetter]:
-        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id."""
+        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id.
+
+        An `after` that was requeued or discarded meanwhile begins at the first page again.
+        """
         found = self.store.dead_letters(queue_name, limit=limit, after=after)
         return [DeadLetter.of(each) for each in found]
 

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.core import Mindtrace
+from mindtrace.jobs.backend import QueueOptions
 from mindtrace.jobs.errors import QueueNotFoundError
 from mindtrace.jobs.executor import Executor, Handler, QueueFacts, StopNow, facts_of
 from mindtrace.jobs.lane import Lane, Plan
@@ -227,7 +228,9 @@ class ConsumerBackend(Mindtrace):
 
     def _facts_with(self, handler: Handler) -> Callable[[str], QueueFacts]:
         def facts(queue: str) -> QueueFacts:
-            options = self.orchestrator.backend.store.queues()[queue].options
+            found = self.orchestrator.backend.store.queues().get(queue)
+            # deleted meanwhile: its last jobs run, and their outcomes are refused
+            options = found.options if found else QueueOptions()
             return facts_of(self.orchestrator.schema_of(queue), options, handler)
 
         return facts

@@ -47,13 +47,13 @@ class DeadLetter:
     @classmethod
     def of(cls, record: DeadRecord) -> Self:
         """Return the dead letter of a store's record."""
+        job: JobDict | None = None
         try:
             job = wire.decode(record.delivery)
-        except wire.Undecodable:
-            job = None
-        else:
             job.pop("options")
             job.update(status="failed", error=record.failure.message)
+        except wire.Undecodable:
+            pass  # its body tells what it is
         return cls(
             job_id=record.delivery.id,
             queue=record.delivery.queue,

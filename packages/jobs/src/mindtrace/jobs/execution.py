@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -20,10 +21,11 @@ LOOK_EVERY = 0.1
 class Execution:
     """The run of one delivery after the other, by one lane or task."""
 
-    __slots__ = ("_looked_at", "delivery", "holder", "was_cancelled")
+    __slots__ = ("_looked_at", "delivery", "holder", "pid", "was_cancelled")
 
     def __init__(self, holder: Holder) -> None:
         self.holder = holder
+        self.pid = os.getpid()
         self.delivery: Delivery | None = None
         self.was_cancelled = False
         self._looked_at = 0.0
@@ -66,8 +68,8 @@ class Progress:
         self.done = 0.0
         execution = current.get()
         # taken now: by the time of a late write the lane may run another delivery
-        self._holder = execution and execution.holder
-        self._delivery = execution and execution.delivery
+        self._holder = execution.holder if execution else None
+        self._delivery = execution.delivery if execution else None
         self._written_at = 0.0
         self._written: float | None = None
 

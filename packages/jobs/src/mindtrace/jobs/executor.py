@@ -6,6 +6,7 @@ Nothing that a handler raises leaves this module, but for `KeyboardInterrupt` an
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 TRACEBACK_LIMIT = 64 * 1024
 """Bytes of a traceback that are kept: its end, where the error is."""
+
+LOGGED = 2000
+"""Characters of an error that are logged; the dead letter has more."""
 
 _ONE_ATTEMPT = RetryPolicy()
 
@@ -103,7 +107,9 @@ class Executor:
                 output = run_bounded(self._handler.call, job, facts.timeout, delivery.id)
         except (KeyboardInterrupt, StopNow):
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its outcome
+        except BaseException as error:  # whatever a handler raises is its outcome
+            if os.getpid() != execution.pid:
+                raise  # a child that the handler forked: the outcome is its parent's to tell
             if execution.was_cancelled:
                 return Settlement(delivery, "ack")  # the store ends it as cancelled
             return self._failed(delivery, facts, error)
@@ -212,7 +218,7 @@ def _text(error: BaseException) -> str:
 
 
 def _brief(error: BaseException) -> str:
-    text = _text(error)
+    text = _clipped(_text(error))[-LOGGED:]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

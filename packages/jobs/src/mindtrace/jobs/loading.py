@@ -6,7 +6,7 @@ No backend's library is imported before it is asked for.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
@@ -51,7 +51,8 @@ def load_backend(name: str, wanted: str | None = None) -> type[OrchestratorBacke
             f"Install it with: pip install 'mindtrace-jobs[{name}]'"
         )
         raise ImportError(message)
-    return found[0].load()
+    client: type[OrchestratorBackend] = found[0].load()
+    return client
 
 
 def backend_from_url(url: str) -> OrchestratorBackend:
@@ -79,13 +80,13 @@ def backend_from_url(url: str) -> OrchestratorBackend:
 
 def local_folder(url: str) -> str | None:
     """Return the folder of a sqlite URL, None for memory://."""
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
+    scheme, _, path = url.partition("://")
+    if scheme == "memory":
         return None
-    if parts.netloc:
+    if not path.startswith("/"):
         message = "a sqlite URL has three slashes before its folder: sqlite:///folder"
         raise ValueError(message)
-    folder = unquote(parts.path)[1:]
+    folder = unquote(path)[1:]
     if not folder:
         message = "a sqlite URL names a folder: sqlite:///folder"
         raise ValueError(message)
@@ -100,7 +101,9 @@ def backend_from_settings(folder: str | Path | None = None) -> OrchestratorBacke
         url = get_config().jobs.backend_url
         if url is not None:
             return backend_from_url(url.get_secret_value())
-    return load_backend("local")(folder)  # pyright: ignore[reportArgumentType] - LocalClient's own
+    from mindtrace.jobs.local import LocalClient  # noqa: PLC0415 - loaded on first use
+
+    return LocalClient(folder)
 
 
 def backend_from_args(args: dict[str, Any]) -> OrchestratorBackend:

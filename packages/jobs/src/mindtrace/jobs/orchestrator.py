@@ -77,7 +77,7 @@ class Orchestrator(Mindtrace):
     def get_schema_for_job_type(self, name: str) -> dict[str, Any] | None:
         """Return `{"schema": ..., "queue_name": ...}` of a registered schema, or None."""
         schema = self._schemas.get(name)
-        return schema and {"schema": schema, "queue_name": name}
+        return {"schema": schema, "queue_name": name} if schema else None
 
     def declare_queue(
         self,
@@ -245,7 +245,10 @@ class Orchestrator(Mindtrace):
     def dead_letters(
         self, queue_name: str, limit: int = PAGE, after: str | None = None
     ) -> list[DeadLetter]:
-        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id."""
+        """Return up to `limit` dead letters, oldest death first; `after` is a page's last id.
+
+        An `after` that was requeued or discarded meanwhile begins at the first page again.
+        """
         return self.backend.dead_letters(queue_name, limit, after)
 
     def requeue_dead_letters(

@@ -166,7 +166,13 @@ def entries_of(
     name = schema.name if schema else target.queue
     if options is PLAIN:
         extra: dict[str, Any] = {}
-        rest = (0.0, None, target.keep, None, 0.0)
+        rest: tuple[float, float | None, float | None, str | None, float] = (
+            0.0,
+            None,
+            target.keep,
+            None,
+            0.0,
+        )
     else:
         extra = options.run_options()
         rest = (

@@ -45,11 +45,13 @@ def _in_main_thread(call: Callable[[A], R], argument: A, seconds: float) -> R:
         raise _TimeIsUp
 
     before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        return call(argument)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            return call(argument)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # of its own: the timer may still interrupt the line above
         signal.signal(signal.SIGALRM, before)
 
 

@@ -198,12 +198,15 @@ def _validated(schema: TaskSchema, model: type[BaseModel], value: Any, part: str
     try:
         # what model_validate calls, without its handling of options. Our own text has the names of
         # the fields, what a user writes by hand may have their aliases.
-        return model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=True)
+        validate = model.__pydantic_validator__.validate_python
+        valid: BaseModel = validate(value, by_alias=True, by_name=True)
     except ValidationError as error:
         problems = problems_of(error)
     except Exception as error:
         problems = [f"the model's own validator raised {type(error).__name__}"]
         raise JobValidationError(schema.name, problems, part=part) from error
+    else:
+        return valid
     if not isinstance(value, BaseModel):
         try:
             # a strict model takes a date or a tuple from JSON text, but not from plain values

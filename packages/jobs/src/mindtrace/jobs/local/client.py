@@ -16,7 +16,7 @@ from mindtrace.jobs.wire import MAX_PAYLOAD, to_text
 
 if TYPE_CHECKING:
     from mindtrace.core import Clock
-    from mindtrace.jobs.local.database import Durability
+    from mindtrace.jobs.local.opening import Durability
 
 
 class LocalConsumerBackend(ConsumerBackend):
@@ -113,7 +113,11 @@ class LocalClient(OrchestratorBackend):
         if self.client_dir is None:
             message = "a client in memory cannot be reached from another process; give it a folder"
             raise NotImplementedError(message)
-        kwargs = {"client_dir": str(self.client_dir), "durability": self.durability}
+        kwargs = {
+            "client_dir": str(self.client_dir),
+            "durability": self.durability,
+            "max_payload": self.max_payload,
+        }
         return {"backend": "local", "kwargs": kwargs}
 
 

@@ -1,42 +1,29 @@
-"""One SQLite database: opening, transactions, and the translation of SQLite's errors.
+"""One SQLite database: transactions, forks, and the translation of SQLite's errors.
 
 Nothing here knows what a job is.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import sqlite3
 import threading
 import weakref
 from contextlib import contextmanager
-from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mindtrace.jobs.errors import BackendUnavailableError
+from mindtrace.jobs.local.opening import FILE_NAME, opened
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-Durability = Literal["normal", "full"]
+    from mindtrace.jobs.local.opening import Durability
 
-SCHEMA_VERSION = 1
-BUSY_SECONDS = 60.0
-FILE_NAME = "jobs.db"
 SPARE_BYTES = 64 * 1024
 """Less free space than this is a full disk: SQLite's shared memory grows by 32 KiB."""
-
-# A commit writes each page that it touched to the log as a whole: small pages make a publish a
-# fifth cheaper, smaller ones still make a claim dearer (measured with 1, 2, 4 and 8 KiB).
-PAGE_SIZE = 2048
-
-# A checkpoint copies the log back into the file; every 8000 pages (16 MiB) is often enough to keep
-# the log small and seldom enough not to be felt.
-CHECKPOINT_PAGES = 8000
 
 # What SQLite says, and what a person can do about it. `True`: trying again may help.
 _ADVICE: dict[int, tuple[str, bool]] = {
@@ -121,7 +108,10 @@ class Database:
         return BackendUnavailableError("local", self.address, reason, transient=transient)
 
     def _is_full(self) -> bool:
-        return self.folder is not None and shutil.disk_usage(self.folder).free < SPARE_BYTES
+        try:
+            return self.folder is not None and shutil.disk_usage(self.folder).free < SPARE_BYTES
+        except OSError:
+            return False  # the folder is gone; that is not for want of space
 
     def ensure_open(self) -> None:
         """Open the database now, so that a fault of it is told before anything else happens."""
@@ -141,80 +131,8 @@ class Database:
             reason = "this client was closed; make a new one"
             raise BackendUnavailableError("local", self.address, reason, transient=False)
         with self.translating():
-            if self.folder is None:
-                connection = _connect(":memory:", self._durability)
-                _migrate(connection, self.address)
-            else:
-                connection = self._open_file(self.folder)
-        self._connection = connection
-        return connection
-
-    def _open_file(self, folder: Path) -> sqlite3.Connection:
-        """Open under a lock file: several processes that create the file meet "locked" else."""
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(folder / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                existing = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                os.close(existing)
-                connection = _connect(str(folder / FILE_NAME), self._durability)
-                try:
-                    _migrate(connection, self.address)
-                except BaseException:
-                    connection.close()
-                    raise
-                return connection
-            finally:
-                os.close(lock)
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            reason = f"{error.strerror or error} ({error.filename or folder})"
-            advice = "free some space" if full else "check that the folder exists and is writable"
-            raise BackendUnavailableError(
-                "local", self.address, f"{reason}; {advice}", transient=full
-            ) from error
-
-
-def _connect(path: str, durability: Durability) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=64,
-    )
-    # page_size and journal_mode belong to the file, the rest to each connection
-    connection.execute(f"pragma page_size = {PAGE_SIZE}")
-    connection.execute("pragma journal_mode = wal")
-    # macOS alone tells a flush to the drive from one to the disk; elsewhere this changes nothing
-    connection.execute(f"pragma fullfsync = {int(durability == 'full')}")
-    connection.execute(f"pragma synchronous = {'full' if durability == 'full' else 'normal'}")
-    connection.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection, address: str) -> None:
-    (version,) = connection.execute("pragma user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    if version > SCHEMA_VERSION:
-        reason = (
-            f"it was written by a newer release (schema {version}, this one knows up to "
-            f"{SCHEMA_VERSION}); upgrade mindtrace-jobs"
-        )
-        raise BackendUnavailableError("local", address, reason, transient=False)
-    if connection.execute("select 1 from sqlite_schema where name = 'jobs'").fetchone():
-        reason = "the file belongs to another program; choose another folder"
-        raise BackendUnavailableError("local", address, reason, transient=False)
-    schema = resources.files("mindtrace.jobs.local").joinpath("schema.sql").read_text("utf-8")
-    script = f"begin immediate;\n{schema}\npragma user_version = {SCHEMA_VERSION};\ncommit;"
-    try:
-        connection.executescript(script)
-    except sqlite3.Error:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
+            self._connection = opened(self.folder, self._durability, self.address)
+        return self._connection
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -97,6 +97,20 @@ def _oldest(c: Connection, row: QueueRow, now: float) -> float | None:
     return min((each for each in found if each is not None), default=None)
 
 
+def waiting(c: Connection, row: QueueRow, now: float) -> list[Delivery]:
+    """Return the ready jobs of a queue in its order."""
+    order = "seq desc" if row.queue_type == "stack" else "rank, seq"
+    found = c.execute(
+        f"""
+        select seq, id, body, delivery, attempts, lost, priority, keep, :name from jobs
+        where queue = :queue and (expires_at is null or expires_at > :now)
+          and (state = 0 or state = 1 and due_at <= :now) order by {order}
+        """,  # noqa: S608 - one of two constants
+        {"queue": row.queue, "name": row.name, "now": now},
+    )
+    return list(map(Delivery._make, found))
+
+
 def dead_letters(
     c: Connection, row: QueueRow, now: float, *, limit: int, after: str | None
 ) -> list[DeadRecord]:

@@ -326,9 +326,11 @@ class FilePresence:
 def _shared_bytes(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # two that create it would undo each other's marks
         if os.fstat(descriptor).st_size < SLOTS:
             # written in full: a page that only exists on paper ends the process on a full disk
             os.pwrite(descriptor, _NOBODY, 0)
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # the map keeps a copy of the descriptor
         return mmap.mmap(descriptor, SLOTS)
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from queue import Empty
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mindtrace.jobs.local.client import LocalClient
+    from mindtrace.jobs.local.holder import LocalHolder
 
 
 class LocalQueue:
@@ -36,7 +38,7 @@ class LocalQueue:
         self.name = name
         self._store = LocalStore(None) if client is None else client.store
         self._store.declare_queue(QueueSpec(name, self.queue_type))
-        self._holder = self._store.holder()
+        self._holders = threading.local()
 
     def push(self, item: Any) -> None:
         """Append an item; it is safe when this returns.
@@ -53,10 +55,11 @@ class LocalQueue:
             queue.Empty: there is none (within `timeout` seconds when blocking).
         """
         wait = timeout if block else 0
-        found = self._holder.receive([self.name], limit=1, wait=wait).deliveries
+        holder = self._holder()
+        found = holder.receive([self.name], limit=1, wait=wait).deliveries
         if not found:
             raise Empty
-        self._holder.settle([Settlement(found[0], "ack")])
+        holder.settle([Settlement(found[0], "ack")])
         return from_json(found[0].body)
 
     def qsize(self) -> int:
@@ -73,7 +76,7 @@ class LocalQueue:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the items in the order in which they would be popped; they stay."""
-        return {"items": [self._listed(each) for each in self._all()]}
+        return {"items": [self._listed(each) for each in self._store.waiting(self.name)]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -89,13 +92,12 @@ class LocalQueue:
             raise JobValidationError(self.name, [str(error)], part="item") from error
         self._store.publish(self.name, [Entry(new_job_id(), body, priority)])
 
-    def _all(self) -> list[Delivery]:
-        held: list[Delivery] = []
-        # one that was lost before comes alone, so this may take several looks
-        while some := self._holder.receive([self.name], limit=1 << 31, wait=0).deliveries:
-            held += some
-        self._holder.settle([Settlement(each, "release") for each in held])
-        return held
+    def _holder(self) -> LocalHolder:
+        """Return this thread's own hold: each of several waiting threads is woken by itself."""
+        holder: LocalHolder | None = getattr(self._holders, "own", None)
+        if holder is None:
+            holder = self._holders.own = self._store.holder()
+        return holder
 
     def _listed(self, delivery: Delivery) -> Any:
         return json.loads(delivery.body)

@@ -10,6 +10,7 @@ from mindtrace.core import SystemClock
 from mindtrace.jobs.backend import (
     Capabilities,
     DeadRecord,
+    Delivery,
     Entry,
     JobRecord,
     Queue,
@@ -21,7 +22,7 @@ from mindtrace.jobs.errors import QueueNotFoundError, QueueTypeMismatchError
 from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 from mindtrace.jobs.local import inspection, transitions
 from mindtrace.jobs.local import statements as sql
-from mindtrace.jobs.local.database import Database, Durability
+from mindtrace.jobs.local.database import Database
 from mindtrace.jobs.local.holder import LOOK_AGAIN, LocalHolder
 from mindtrace.jobs.local.presence import RESULTS, SLOTS, FilePresence, MemoryPresence, queue_bit
 from mindtrace.jobs.local.transitions import QueueRow
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mindtrace.core import Clock
+    from mindtrace.jobs.local.opening import Durability
 
 
 class LocalStore:
@@ -250,6 +252,12 @@ class LocalStore:
         self.presence.release(slot)
         return True
 
+    def waiting(self, queue: str) -> list[Delivery]:
+        """Return the ready jobs in the order in which they would be handed out; they stay."""
+        row = self.row(queue, fresh=True)
+        with self.database.reading() as c:
+            return inspection.waiting(c, row, self.now())
+
     def dead_letters(self, queue: str, *, limit: int, after: str | None) -> list[DeadRecord]:
         """Return up to `limit` dead letters, oldest death first, those after the given job id."""
         row = self.row(queue, fresh=True)
@@ -321,7 +329,7 @@ class LocalStore:
                 "select result from stored_results where id = ? and forget_at > ?",
                 (job_id, self.now()),
             ).fetchone()
-        return found and found[0]
+        return str(found[0]) if found else None
 
     def close(self) -> None:
         """Close; a closed store is not used again."""

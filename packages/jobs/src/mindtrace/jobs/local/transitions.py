@@ -64,7 +64,7 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
         {"now": now, "queue": row.queue, "key": entry.dedup_key},
     ).fetchone()
     if known and known[1]:
-        return known[0]
+        return str(known[0])
     added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
     if not added and _make_way(c, row, entry.id, now):
         added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1

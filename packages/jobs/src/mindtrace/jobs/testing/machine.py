@@ -318,7 +318,8 @@ class QueueMachine(RuleBasedStateMachine):
     def _record_agrees(self, job_id: str) -> None:
         found, job = self.store.record(job_id), self.model.jobs.get(job_id)
         if found is None or job is None:
-            assert found is job
+            assert found is None
+            assert job is None
             return
         # a store may call a due job delayed until somebody looks for it
         due = job.state == JobState.READY and found.state == JobState.DELAYED and job.due

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -695,7 +696,7 @@ class Rule22Threads:
                 found.extend(bench.publish(2))
                 bench.counts()
 
-        threads = [Background(lambda each=each: publish(each)) for each in range(4)]
+        threads = [Background(partial(publish, each)) for each in range(4)]
         for each in threads:
             each.result(within=60)
 
