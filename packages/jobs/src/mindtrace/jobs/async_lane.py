@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.errors import BackendUnavailableError
-from mindtrace.jobs.execution import LOOK_EVERY
+from mindtrace.jobs.execution import LOOK_EVERY, Execution
 from mindtrace.jobs.lane import Link
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class AsyncLane:
         self._plan = plan
         self._concurrency = concurrency
         self._link = Link(store, plan)
-        self._running: dict[asyncio.Task[Settlement], Delivery] = {}
+        self._running: dict[asyncio.Task[Settlement], Execution] = {}
         self._done: list[Settlement] = []
 
     def wake(self) -> None:
@@ -69,8 +69,9 @@ class AsyncLane:
             deliveries = await self._fetch(reserved)
             plan.quota.give_back(reserved, len(deliveries or ()))
             for delivery in deliveries or ():
-                run = plan.executor.execute_async(delivery, self._link.holder)
-                self._running[asyncio.create_task(run)] = delivery
+                execution = Execution(self._link.holder)
+                run = plan.executor.execute_async(delivery, execution)
+                self._running[asyncio.create_task(run)] = execution
             if deliveries is not None and not deliveries and not plan.block:
                 if not self._running:
                     return
@@ -116,8 +117,9 @@ class AsyncLane:
                 asked = await asyncio.to_thread(self._link.holder.cancelled)
             except BackendUnavailableError:
                 continue  # the fetch beside us tells of it
-            for task, delivery in self._running.items():
-                if delivery.id in asked:
+            for task, execution in self._running.items():
+                if execution.delivery is not None and execution.delivery.id in asked:
+                    execution.was_cancelled = True
                     task.cancel()
 
     def _is_over(self) -> bool:

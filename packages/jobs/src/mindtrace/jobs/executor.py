@@ -11,7 +11,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mindtrace.jobs import wire
-from mindtrace.jobs.backend import Delivery, Failure, Holder, QueueOptions, Settlement
+from mindtrace.jobs.backend import Delivery, Failure, QueueOptions, Settlement
 from mindtrace.jobs.errors import JobTimeoutError, JobValidationError
 from mindtrace.jobs.execution import Execution, current
 from mindtrace.jobs.publishing import checked_seconds
@@ -117,22 +117,23 @@ class Executor:
             return Settlement(delivery, "ack")
         return self._completed(delivery, facts, output)
 
-    async def execute_async(self, delivery: Delivery, holder: Holder) -> Settlement:
-        """Run one delivery through an async handler and say how it ended."""
+    async def execute_async(self, delivery: Delivery, execution: Execution) -> Settlement:
+        """Run one delivery through an async handler, in a task of its own, and say how it ended."""
         try:
             job, facts = self._prepare(delivery)
         except (wire.Undecodable, JobValidationError) as error:
             return self._invalid(delivery, error)
         import asyncio  # noqa: PLC0415 - slow to load, and loaded by now
 
-        execution = Execution(holder)
         execution.begin(delivery)
-        current.set(execution)  # a task has a context of its own
+        current.set(execution)  # of this task's context alone
         bound = asyncio.timeout(facts.timeout)
         try:
             async with bound:
                 output = await self._handler.call(job)
         except BaseException as error:  # noqa: BLE001 - as above; a loop's own thread gets no signals
+            if execution.was_cancelled:
+                return Settlement(delivery, "ack")  # the store ends it as cancelled
             if isinstance(error, TimeoutError) and bound.expired():
                 error = JobTimeoutError(delivery.id, facts.timeout or 0.0)
             return self._failed(delivery, facts, error)
