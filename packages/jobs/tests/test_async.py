@@ -149,7 +149,12 @@ def test_an_object_with_an_async_call_is_async_too(orchestrator: Orchestrator) -
 
 def test_what_it_raises_is_the_outcome(orchestrator: Orchestrator) -> None:
     publish(orchestrator, 4)
-    errors: list[BaseException] = [LookupError("a"), Reject("b"), asyncio.CancelledError(), SystemExit()]
+    errors: list[BaseException] = [
+        LookupError("a"),
+        Reject("b"),
+        asyncio.CancelledError(),
+        SystemExit(),
+    ]
 
     async def run(job: Any) -> None:
         raise errors[job.payload["n"]]
@@ -346,3 +351,22 @@ def test_without_blocking_it_waits_for_what_runs_and_for_what_comes_of_it(
             )
 
     assert consumer_of(orchestrator, run).consume(block=False, concurrency=2) == 4
+
+
+def test_stopping_waits_for_each_that_runs(orchestrator: Orchestrator) -> None:
+    publish(orchestrator, 2)
+    go = [threading.Event(), threading.Event()]
+
+    async def run(job: Any) -> None:
+        await asyncio.to_thread(go[job.payload["n"]].wait, 10)
+
+    consumer = consumer_of(orchestrator, run)
+    consuming = Background(lambda: consumer.consume(concurrency=2))
+    eventually(lambda: orchestrator.queue_stats("tasks").leased == 2)
+
+    consumer.stop()
+    go[0].set()
+    eventually(lambda: orchestrator.queue_stats("tasks").leased == 1)
+    go[1].set()
+
+    assert consuming.result() == 2

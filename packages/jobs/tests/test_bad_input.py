@@ -8,15 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from jobs_support import Pair, Runner, Sum, add, consumer_of, drain, sums
-from pydantic import BaseModel, ConfigDict, Field, computed_field, field_serializer, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretBytes,
+    SecretStr,
+    computed_field,
+    create_model,
+    field_serializer,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from mindtrace.jobs import (
     DuplicateJobError,
     Job,
     JobFailedError,
-    JobsError,
     JobSchema,
+    JobsError,
     JobValidationError,
     LocalClient,
     Orchestrator,
@@ -180,6 +190,37 @@ class _OwnSerializer(BaseModel):
 
 class _Number(BaseModel):
     a: int
+
+
+class _Keyed(BaseModel):
+    name: str
+    key: SecretStr | None = None
+
+
+class TestSecrets:
+    """A job would carry a secret in clear text, or lose it: a schema with one is refused."""
+
+    @pytest.mark.parametrize(
+        "kind",
+        [SecretStr, SecretBytes, SecretStr | None, list[SecretStr], dict[str, _Keyed], _Keyed],
+    )
+    def test_a_model_with_a_secret_is_refused_with_its_place(
+        self, orchestrator: Orchestrator, kind: Any
+    ) -> None:
+        model = create_model("Account", number=(int, 0), owner=(kind, ...))
+
+        with pytest.raises(ValueError, match=r"Account\.owner"):
+            orchestrator.register(JobSchema(name="accounts", input_schema=model))
+
+        assert orchestrator.backend.store.queues() == {}
+
+    def test_a_model_that_contains_itself_is_fine(self, orchestrator: Orchestrator) -> None:
+        class Tree(BaseModel):
+            children: list[Tree] = []
+
+        Tree.model_rebuild(_types_namespace={"Tree": Tree})
+
+        assert orchestrator.register(JobSchema(name="trees", input_schema=Tree)) == "trees"
 
 
 class TestMessagesHoldNoValues:
@@ -494,8 +535,14 @@ class TestPublishOptions:
             ({"delay": float("nan")}, "delay takes seconds"),
             ({"delay": float("inf")}, "delay takes seconds"),
             ({"delay": True}, "delay takes seconds"),
-            ({"delay": 1, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "either delay= or at=, not both"),
-            ({"delay": 0, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "either delay= or at=, not both"),
+            (
+                {"delay": 1, "at": datetime(2030, 1, 1, tzinfo=UTC)},
+                "either delay= or at=, not both",
+            ),
+            (
+                {"delay": 0, "at": datetime(2030, 1, 1, tzinfo=UTC)},
+                "either delay= or at=, not both",
+            ),
             ({"at": datetime(2030, 1, 1)}, "time zone"),  # noqa: DTZ001 - that is the point
             ({"at": 5.0}, "time zone"),
             ({"ttl": 0}, "ttl takes seconds above 0"),
@@ -731,7 +778,9 @@ class TestHandlersAndMessages:
         handled = drain(orchestrator, "odd", lambda _: {"a": 1})
 
         assert handled == 1
-        assert [each[:2] for each in dead(orchestrator, "odd")] == [("failed", "JobValidationError")]
+        assert [each[:2] for each in dead(orchestrator, "odd")] == [
+            ("failed", "JobValidationError")
+        ]
 
 
 class TestModelsOfEveryShape:

@@ -29,8 +29,7 @@ from mindtrace.jobs.testing import eventually
 from mindtrace.jobs.testing.waiting import Background, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable
 
     from mindtrace.core import ManualClock
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from mindtrace.jobs.testing import eventually
 from mindtrace.jobs.testing.waiting import Background, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mindtrace.jobs.backend import Delivery, Holder, Reception, Settlement
 
@@ -76,8 +78,11 @@ class FlakyStore(LocalStore):
         self.away: set[str] = set()
         self.transient = True
         self.refused: deque[str] = deque()
+        self.hooks: dict[str, Callable[[], object]] = {}
 
     def check(self, call: str) -> None:
+        if call in self.hooks:
+            self.hooks[call]()
         if call in self.away:
             self.refused.append(call)
             raise BackendUnavailableError("test", "here", "it is away", transient=self.transient)
@@ -292,6 +297,24 @@ class TestStoreAway:
 
         assert handled == 1
         assert any("comes back by itself" in each for each in warnings.messages)
+
+
+class TestSignalsInOurOwnCode:
+    """A second signal that comes while no handler runs waits until our own work is done."""
+
+    @pytest.mark.parametrize(
+        ("call", "how"), [("receive", {}), ("holder", {}), ("holder", {"concurrency": 2})]
+    )
+    def test_nothing_is_torn_apart(self, bench: Bench, call: str, how: dict[str, Any]) -> None:
+        bench.publish(2)
+        bench.store.hooks[call] = lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
+        consumer = bench.consumer()
+
+        handled = consumer.consume(**how)
+
+        bench.store.hooks.clear()
+        assert handled == 0
+        eventually(lambda: bench.counts() == (2, 0, 0))
 
 
 class TestStaleSettles:

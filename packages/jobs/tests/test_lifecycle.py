@@ -74,9 +74,7 @@ def test_no_transition_stands_there_twice() -> None:
     assert len(set(TRANSITIONS)) == len(TRANSITIONS)
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), list(itertools.product([None, *JobState], repeat=2))
-)
+@pytest.mark.parametrize(("source", "target"), list(itertools.product([None, *JobState], repeat=2)))
 def test_a_way_is_allowed_exactly_if_the_table_has_it(
     source: JobState | None, target: JobState | None
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mindtrace.core import InvalidSettingError
 from mindtrace.jobs import LocalClient, Orchestrator, OrchestratorBackend, backend_from_url
 from mindtrace.jobs.loading import backend_from_args, backend_from_settings, local_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(

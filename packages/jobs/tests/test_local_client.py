@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs_support import run_python
+from jobs_support import Pair, add, drain, run_python, sums
 
 from mindtrace.core import ManualClock
 from mindtrace.jobs import (
     BackendUnavailableError,
     Capabilities,
     Job,
+    JobValidationError,
     LocalClient,
     Orchestrator,
 )
@@ -176,7 +177,11 @@ class TestSharing:
             def publish() -> list[str]:
                 return [orchestrator.publish("tasks", job()) for _ in range(20)]
 
-            ids = [each for thread in [Background(publish) for _ in range(4)] for each in thread.result()]
+            ids = [
+                each
+                for thread in [Background(publish) for _ in range(4)]
+                for each in thread.result()
+            ]
 
             assert len(set(ids)) == 80
             assert client.count_queue_messages("tasks") == 80
@@ -234,3 +239,41 @@ def test_its_arguments_are_plain_and_it_is_not_pickled(folder: Path) -> None:
 
     with pytest.raises(TypeError):
         pickle.dumps(client)
+
+
+class TestOlderCalls:
+    def test_a_result_can_be_kept_by_hand(self) -> None:
+        clock = ManualClock(1_700_000_000)
+        with LocalClient.in_memory(clock=clock) as client:
+            client.store_job_result("one", {"x": [1]})
+            client.store_job_result("one", {"x": [2]})
+
+            assert client.get_job_result("one") == {"x": [2]}
+            assert client.get_job_result("two") is None
+            clock.advance(24 * 3600 + 1)
+            assert client.get_job_result("one") is None
+
+    def test_a_result_without_a_json_form_is_refused(self, client: LocalClient) -> None:
+        with pytest.raises(JobValidationError):
+            client.store_job_result("one", object())
+
+    def test_what_a_job_kept_is_read_as_plain_values(self, orchestrator: Orchestrator) -> None:
+        handle = orchestrator.submit(sums(), Pair(a=1))
+        drain(orchestrator, "sums", add)
+
+        assert orchestrator.backend.get_job_result(handle.id) == {"total": 1}  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda client: client.declare_exchange(exchange="x"),
+            lambda client: client.delete_exchange(exchange="x"),
+            lambda client: client.count_exchanges(exchange="x"),
+            lambda client: client.move_to_dlq("tasks", "dead", {}, "why"),
+        ],
+    )
+    def test_what_other_brokers_have_is_refused_and_not_pretended(
+        self, client: LocalClient, call: Any
+    ) -> None:
+        with pytest.raises(NotImplementedError, match="local backend does not support"):
+            call(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -11,14 +12,25 @@ from typing import TYPE_CHECKING
 import pytest
 from jobs_support import run_python, start_python
 
-from mindtrace.jobs import BackendUnavailableError, Job, LocalClient, Orchestrator
+from mindtrace.jobs import (
+    BackendUnavailableError,
+    Job,
+    LocalClient,
+    Orchestrator,
+    QueueNotFoundError,
+)
+from mindtrace.jobs.backend import Entry, QueueSpec
+from mindtrace.jobs.local import opening
 from mindtrace.jobs.local.database import Database
 from mindtrace.jobs.local.opening import APPLICATION_ID, FILE_NAME, SCHEMA_VERSION
+from mindtrace.jobs.local.store import LocalStore
 from mindtrace.jobs.testing.waiting import Background
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from mindtrace.jobs.local.transitions import QueueRow
 
 
 @pytest.fixture
@@ -156,9 +168,7 @@ class TestTransactions:
 
         assert count(database) == 0
 
-    def test_a_block_that_broke_its_own_transaction_is_left_alone(
-        self, database: Database
-    ) -> None:
+    def test_a_block_that_broke_its_own_transaction_is_left_alone(self, database: Database) -> None:
         with pytest.raises(BackendUnavailableError), database.writing() as connection:
             insert(connection, "tasks")
             connection.execute("rollback")
@@ -228,6 +238,16 @@ class TestTransactions:
 
         assert "check the disk" in str(database.translated(error))
 
+    def test_an_error_of_reading_on_a_full_disk_is_called_that(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        database.ensure_open()
+        monkeypatch.setattr("mindtrace.jobs.local.database.SPARE_BYTES", 1 << 62)
+        error = sqlite3.OperationalError("odd")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
+
+        assert "disk is full" in str(database.translated(error))
+
     def test_threads_take_turns(self, database: Database) -> None:
         def write() -> None:
             for _ in range(20):
@@ -271,3 +291,55 @@ def test_a_folder_in_use_survives_the_end_of_one_client(folder: Path) -> None:
             Orchestrator(two).publish("tasks", Job(name="any", payload={}))
 
         assert one.count_queue_messages("tasks") == 1
+
+
+class TestStore:
+    def test_a_publish_that_sqlite_refuses_is_our_error(self, folder: Path) -> None:
+        with LocalClient(folder) as client:
+            client.declare_queue("tasks")
+            client.publish("tasks", Job(name="any", payload={}))
+            with client.store.database.writing() as connection:
+                connection.execute("alter table jobs rename to away")
+
+            with pytest.raises(BackendUnavailableError, match="SQLite says"):
+                client.publish("tasks", Job(name="any", payload={}))
+
+    def test_a_queue_deleted_between_a_look_and_the_publish_takes_nothing(self) -> None:
+        class Racing(LocalStore):
+            """Loses the queue to somebody else right after it was looked up."""
+
+            def row(self, name: str, *, fresh: bool = False) -> QueueRow:
+                found = super().row(name, fresh=fresh)
+                if fresh:
+                    with self.database.writing() as connection:
+                        connection.execute("delete from queues")
+                return found
+
+        store = Racing(None)
+        store.declare_queue(QueueSpec("tasks"))
+
+        with pytest.raises(QueueNotFoundError, match="'tasks'"):
+            store.publish("tasks", [Entry("one", "{}"), Entry("two", "{}")])
+
+        store.close()
+
+
+class TestFaultsOfOpening:
+    def test_a_full_disk_is_told_as_one_that_may_get_better(self, folder: Path) -> None:
+        error = OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+        ours = opening._refused(folder, "here", error)  # pyright: ignore[reportPrivateUsage]
+
+        assert "free some space" in str(ours)
+        assert ours.transient is True
+
+    def test_a_schema_that_cannot_be_made_is_not_half_made(self) -> None:
+        connection = sqlite3.connect(":memory:")
+        connection.execute("create table dedup (x)")
+
+        with pytest.raises(sqlite3.Error):
+            opening._create(connection)  # pyright: ignore[reportPrivateUsage]
+
+        names = connection.execute("select name from sqlite_schema").fetchall()
+        connection.close()
+        assert names == [("dedup",)]

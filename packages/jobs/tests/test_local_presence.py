@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from jobs_support import start_python
@@ -18,13 +16,12 @@ from mindtrace.jobs.local.presence import (
     FilePresence,
     MemoryPresence,
     Presence,
+    _LockFile,  # pyright: ignore[reportPrivateUsage]
     queue_bit,
 )
-from mindtrace.jobs.testing import eventually
 from mindtrace.jobs.testing.waiting import Background, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 ONE = queue_bit(1)
@@ -240,6 +237,13 @@ class TestFiles:
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             assert FilePresence(tmp_path / name).acquire() == 1
+
+    def test_a_lock_that_fails_otherwise_is_no_sign_of_life(self, tmp_path: Path) -> None:
+        locks = _LockFile(tmp_path / "holders.lock")  # pyright: ignore[reportPrivateUsage]
+        os.close(locks._descriptor)  # pyright: ignore[reportPrivateUsage]
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            locks.take(1)
 
     def test_a_short_file_of_the_waiting_is_filled(self, tmp_path: Path) -> None:
         (tmp_path / "waiting").write_bytes(b"\0" * 10)

@@ -228,7 +228,9 @@ def test_threads_share_it_and_each_item_comes_once(kind: type[LocalQueue], threa
         pusher.result()
     found = [item for popper in poppers for item in popper.result(within=30)]
 
-    assert sorted(found) == sorted(base * 100 + each for base in range(threads) for each in range(25))
+    assert sorted(found) == sorted(
+        base * 100 + each for base in range(threads) for each in range(25)
+    )
     assert queue.empty()
 
 

@@ -256,6 +256,22 @@ class TestPublishing:
             "dead",
         )
 
+    @pytest.mark.parametrize("how", ["one", "many", "with a key"])
+    def test_the_id_of_an_outcome_that_is_over_is_free(
+        self, timed: Orchestrator, clock: ManualClock, how: str
+    ) -> None:
+        timed.declare_queue("tasks")
+        timed.publish("tasks", job(id="one"), keep_result=True, result_ttl=5)
+        drain(timed, "tasks", lambda _: "done")
+        clock.advance(5)
+
+        if how == "many":
+            timed.publish_many("tasks", [job(id="zero"), job(id="one")])
+        else:
+            timed.publish("tasks", job(id="one"), dedup_key=None if how == "one" else "key")
+
+        assert timed.handle("one").status == "queued"
+
     def test_what_is_there_tells_its_age(self, timed: Orchestrator, clock: ManualClock) -> None:
         timed.declare_queue("tasks")
         timed.publish("tasks", job())

@@ -198,9 +198,7 @@ class TestHolding:
         orchestrator.publish_many("tasks", [Job(name="any", payload={}) for _ in range(3)])
         go = threading.Event()
         consuming = Background(
-            lambda: consumer_of(orchestrator, "tasks", lambda _: go.wait(10)).consume(
-                3, prefetch=3
-            )
+            lambda: consumer_of(orchestrator, "tasks", lambda _: go.wait(10)).consume(3, prefetch=3)
         )
 
         eventually(lambda: orchestrator.count_queue_messages("tasks") == 2)

@@ -125,7 +125,7 @@ def test_everything_that_the_module_imports_for_its_users_is_listed() -> None:
 def test_a_star_import_gives_them_all() -> None:
     names: dict[str, Any] = {}
 
-    exec("from mindtrace.jobs import *", names)  # noqa: S102 - a star import needs a module
+    exec("from mindtrace.jobs import *", names)
 
     assert set(PUBLIC) <= names.keys()
 
@@ -143,6 +143,10 @@ def test_each_public_method_has_a_docstring(kind: type) -> None:
     without = [name for name, method in methods_of(kind).items() if not method.__doc__]
 
     assert without == []
+
+
+def test_all_of_them_are_listed_before_any_is_loaded() -> None:
+    assert set(PUBLIC) <= set(dir(mindtrace.jobs))
 
 
 def test_a_job_schema_is_a_task_schema() -> None:

@@ -554,7 +554,9 @@ class TestOtherBackends:
             assert getattr(mindtrace.jobs, name).__name__ == name
             return
 
-        with pytest.raises(ImportError, match=rf"{name}.*pip install 'mindtrace-jobs\[{backend}\]'"):
+        with pytest.raises(
+            ImportError, match=rf"{name}.*pip install 'mindtrace-jobs\[{backend}\]'"
+        ):
             getattr(mindtrace.jobs, name)
 
 

@@ -273,6 +273,8 @@ class TestInARealProcess:
 
         with LocalClient(folder) as another:
             lost: list[int] = []
-            consumer = consumer_of(Orchestrator(another), "tasks", lambda job: lost.append(job.lost))
+            consumer = consumer_of(
+                Orchestrator(another), "tasks", lambda job: lost.append(job.lost)
+            )
             assert consumer.consume(1, timeout=10) == 1
         assert lost == [1]

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobs_support import AsyncRunner, consumer_of
+from jobs_support import AsyncRunner, consumer_of, run_python
 
 from mindtrace.core import SystemClock
 from mindtrace.jobs import Job, JobTimeoutError, Orchestrator
@@ -92,6 +92,26 @@ class TestRunBounded:
             return sum(range(1000))
 
         assert where(run) == 499500
+
+    @pytest.mark.process
+    def test_a_traced_thread_goes_on(self) -> None:
+        # as under a debugger or a measurement of coverage
+        code = """
+import faulthandler, sys, threading
+from mindtrace.jobs.timeouts import run_bounded
+faulthandler.dump_traceback_later(5, exit=True)
+def trace(*_): return trace
+def work():
+    run_bounded(print, "bounded", 5, "job")
+    threading.Event().set()
+    print("went on")
+threading.settrace(trace)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+        assert run_python(code).splitlines() == ["bounded", "went on"]
 
     def test_the_alarm_found_before_is_restored(self) -> None:
         def mine(*_: Any) -> None:

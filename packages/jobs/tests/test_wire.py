@@ -18,10 +18,15 @@ from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target, entries_of
 
 NOW = 1_700_000_000.25
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -151,6 +156,11 @@ def test_an_output_that_does_not_fit_is_called_a_result() -> None:
         wire.validate_output(sums(), {})
 
     assert (caught.value.part, caught.value.schema) == ("result", "sums")
+
+
+def test_an_output_of_another_model_does_not_fit() -> None:
+    with pytest.raises(JobValidationError, match="The result does not fit"):
+        wire.validate_output(sums(), Pair())
 
 
 def test_a_problem_of_the_whole_value_says_so() -> None:
