@@ -355,10 +355,11 @@ def test_without_blocking_it_waits_for_what_runs_and_for_what_comes_of_it(
 
 def test_stopping_waits_for_each_that_runs(orchestrator: Orchestrator) -> None:
     publish(orchestrator, 2)
-    go = [threading.Event(), threading.Event()]
+    go: list[threading.Event] = [threading.Event(), threading.Event()]
 
     async def run(job: Any) -> None:
-        await asyncio.to_thread(go[job.payload["n"]].wait, 10)
+        number: int = job.payload["n"]
+        await asyncio.to_thread(go[number].wait, 10)
 
     consumer = consumer_of(orchestrator, run)
     consuming = Background(lambda: consumer.consume(concurrency=2))

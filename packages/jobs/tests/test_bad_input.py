@@ -118,7 +118,7 @@ class TestPayloads:
         assert orchestrator.count_queue_messages(queue) == 0
 
     def test_submitting_a_bad_dict_is_the_same_error(self, orchestrator: Orchestrator) -> None:
-        with pytest.raises(JobValidationError, match="a: .*found str"):
+        with pytest.raises(JobValidationError, match=r"a: .*found str"):
             orchestrator.submit(sums(), {"a": "x"})
 
         assert orchestrator.count_queue_messages("sums") == 0
@@ -252,7 +252,7 @@ class TestMessagesHoldNoValues:
 
         drain(orchestrator, "sums", lambda _: {"total": SECRET})
 
-        with pytest.raises(JobFailedError, match="total: .*found str") as caught:
+        with pytest.raises(JobFailedError, match=r"total: .*found str") as caught:
             handle.result(timeout=0)
         assert SECRET not in str(caught.value)
 
@@ -294,30 +294,30 @@ class TestMessagesHoldNoValues:
             orchestrator.declare_queue(queue)
         orchestrator.publish("one", Job(id="same", name="any", payload=SECRET))
 
-        with pytest.raises(DuplicateJobError, match="'same'.*'one'") as caught:
+        with pytest.raises(DuplicateJobError, match=r"'same'.*'one'") as caught:
             orchestrator.publish("two", Job(id="same", name="any", payload=SECRET))
 
         assert SECRET not in str(caught.value)
 
 
+CALLS: list[Callable[[Orchestrator], object]] = [
+    lambda o: o.publish("missing", Job(name="any", payload={})),
+    lambda o: o.publish_many("missing", [Job(name="any", payload={})]),
+    lambda o: o.publish_many("missing", []),
+    lambda o: o.receive_message("missing"),
+    lambda o: o.count_queue_messages("missing"),
+    lambda o: o.queue_stats("missing"),
+    lambda o: o.clean_queue("missing"),
+    lambda o: o.delete_queue("missing"),
+    lambda o: o.dead_letters("missing"),
+    lambda o: o.requeue_dead_letters("missing"),
+    lambda o: o.discard_dead_letters("missing"),
+    lambda o: o.backend.publish("missing", Job(name="any", payload={})),
+]
+
+
 class TestQueues:
-    @pytest.mark.parametrize(
-        "call",
-        [
-            lambda o: o.publish("missing", Job(name="any", payload={})),
-            lambda o: o.publish_many("missing", [Job(name="any", payload={})]),
-            lambda o: o.publish_many("missing", []),
-            lambda o: o.receive_message("missing"),
-            lambda o: o.count_queue_messages("missing"),
-            lambda o: o.queue_stats("missing"),
-            lambda o: o.clean_queue("missing"),
-            lambda o: o.delete_queue("missing"),
-            lambda o: o.dead_letters("missing"),
-            lambda o: o.requeue_dead_letters("missing"),
-            lambda o: o.discard_dead_letters("missing"),
-            lambda o: o.backend.publish("missing", Job(name="any", payload={})),
-        ],
-    )
+    @pytest.mark.parametrize("call", CALLS)
     def test_an_unknown_queue_is_an_error_that_names_the_known_ones(
         self, orchestrator: Orchestrator, call: Callable[[Orchestrator], object]
     ) -> None:
@@ -668,7 +668,7 @@ class TestHandlersAndMessages:
         return letter.reason, letter.error_type
 
     def test_an_exception_without_a_readable_text(self, orchestrator: Orchestrator) -> None:
-        class Unreadable(Exception):  # noqa: N818 - a bad exception in every way
+        class Unreadable(Exception):  # noqa: N818 - a bad one in every way
             def __str__(self) -> str:
                 raise RuntimeError
 

@@ -142,10 +142,12 @@ def test_an_error_is_one_readable_text(
     assert "!" not in text
 
 
+def pickled(error: JobsError) -> Any:
+    return pickle.loads(pickle.dumps(error))
+
+
 @errors
-@pytest.mark.parametrize(
-    "again", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy]
-)
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy])
 def test_an_error_survives_pickling_and_copying(
     error: JobsError,
     bases: tuple[type, ...],

@@ -402,7 +402,8 @@ class TestProgress:
         handle = orchestrator.submit(sums(), Pair(a=1))
 
         def run(job: Any) -> dict[str, float]:
-            database = orchestrator.backend.store.database  # type: ignore[attr-defined] # pyright: ignore
+            store: Any = orchestrator.backend.store
+            database = store.database
             with database.writing() as connection:
                 connection.execute("alter table jobs rename to away")
             with Consumer.progress(3) as progress:

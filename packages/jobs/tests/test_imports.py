@@ -100,7 +100,7 @@ def test_the_local_backend_is_always_there() -> None:
 
 
 def test_a_scheme_that_nobody_knows_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'kafka'.*known: .*amqp://.*memory://.*sqlite://"):
+    with pytest.raises(ValueError, match=r"'kafka'.*known: .*amqp://.*memory://.*sqlite://"):
         backend_from_url("kafka://host")
 
 

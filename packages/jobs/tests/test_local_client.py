@@ -8,7 +8,7 @@ import os
 import pickle
 import stat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobs_support import Pair, add, drain, run_python, sums
@@ -23,6 +23,9 @@ from mindtrace.jobs import (
     Orchestrator,
 )
 from mindtrace.jobs.testing.waiting import Background
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def job() -> Job:
@@ -112,12 +115,14 @@ class TestDurability:
     def test_it_says_how_much_is_forced_to_the_disk(
         self, folder: Path, durability: Any, level: int
     ) -> None:
-        with LocalClient(folder, durability=durability) as client:
-            with client.store.database.reading() as connection:
-                pragmas = [
-                    connection.execute(f"pragma {name}").fetchone()[0]
-                    for name in ("synchronous", "journal_mode")
-                ]
+        with (
+            LocalClient(folder, durability=durability) as client,
+            client.store.database.reading() as connection,
+        ):
+            pragmas = [
+                connection.execute(f"pragma {name}").fetchone()[0]
+                for name in ("synchronous", "journal_mode")
+            ]
 
         assert pragmas == [level, "wal"]
 
@@ -241,6 +246,14 @@ def test_its_arguments_are_plain_and_it_is_not_pickled(folder: Path) -> None:
         pickle.dumps(client)
 
 
+REFUSED: list[Callable[[LocalClient], object]] = [
+    lambda client: client.declare_exchange(exchange="x"),
+    lambda client: client.delete_exchange(exchange="x"),
+    lambda client: client.count_exchanges(exchange="x"),
+    lambda client: client.move_to_dlq("tasks", "dead", {}, "why"),
+]
+
+
 class TestOlderCalls:
     def test_a_result_can_be_kept_by_hand(self) -> None:
         clock = ManualClock(1_700_000_000)
@@ -263,15 +276,7 @@ class TestOlderCalls:
 
         assert orchestrator.backend.get_job_result(handle.id) == {"total": 1}  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
-    @pytest.mark.parametrize(
-        "call",
-        [
-            lambda client: client.declare_exchange(exchange="x"),
-            lambda client: client.delete_exchange(exchange="x"),
-            lambda client: client.count_exchanges(exchange="x"),
-            lambda client: client.move_to_dlq("tasks", "dead", {}, "why"),
-        ],
-    )
+    @pytest.mark.parametrize("call", REFUSED)
     def test_what_other_brokers_have_is_refused_and_not_pretended(
         self, client: LocalClient, call: Any
     ) -> None:

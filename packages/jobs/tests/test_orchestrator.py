@@ -31,7 +31,8 @@ HOUR = 3600.0
 
 
 def job(**facts: Any) -> Job:
-    return Job(**{"name": "any", "payload": {}, **facts})
+    chosen: dict[str, Any] = {"name": "any", "payload": {}, **facts}
+    return Job(**chosen)
 
 
 def stats(orchestrator: Orchestrator, queue: str) -> tuple[int, int, int, int]:
@@ -78,7 +79,7 @@ class TestRegistering:
     def test_another_type_is_refused_with_both(self, orchestrator: Orchestrator) -> None:
         orchestrator.declare_queue("sums", "priority")
 
-        with pytest.raises(QueueTypeMismatchError, match="priority.*stack") as caught:
+        with pytest.raises(QueueTypeMismatchError, match=r"priority.*stack") as caught:
             orchestrator.register(sums(), "stack")
 
         assert (caught.value.declared, caught.value.requested) == ("priority", "stack")
@@ -422,7 +423,8 @@ class TestKeepingResults:
         seconds: float,
     ) -> None:
         chosen = sums(result_ttl=schema)
-        timed.register(chosen, **({} if queue is None else {"result_ttl": queue}))
+        options: dict[str, Any] = {} if queue is None else {"result_ttl": queue}
+        timed.register(chosen, **options)
         handle = timed.submit(chosen, Pair(a=1), result_ttl=publish)
         drain(timed, "sums", add)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from jobs_support import consumer_of
@@ -130,7 +131,7 @@ class TestQuota:
 class TestHolding:
     """What a consumer holds while a handler runs, as the store sees it."""
 
-    def held(self, orchestrator: Orchestrator, queue: str, **how: int) -> list[int]:
+    def held(self, orchestrator: Orchestrator, queue: str, **how: Any) -> list[int]:
         orchestrator.publish_many(queue, [Job(name="any", payload={}) for _ in range(40)])
         counts: list[int] = []
 

@@ -59,7 +59,7 @@ class TestRunBounded:
     @anywhere
     def test_what_takes_too_long_is_interrupted(self, where: Any) -> None:
         def run() -> None:
-            with pytest.raises(JobTimeoutError, match="'job'.*within 0.1 s"):
+            with pytest.raises(JobTimeoutError, match=r"'job'.*within 0.1 s"):
                 where(lambda: run_bounded(spin, None, 0.1, "job"))
 
         assert seconds_of(run) < 3
@@ -118,15 +118,27 @@ thread.join()
             pass
 
         before = signal.signal(signal.SIGALRM, mine)
+        signal.setitimer(signal.ITIMER_REAL, 100)
         try:
             run_bounded(lambda _: None, None, 1, "job")
             with pytest.raises(JobTimeoutError):
                 run_bounded(spin, None, 0.05, "job")
 
             assert signal.getsignal(signal.SIGALRM) is mine
-            assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
         finally:
             signal.signal(signal.SIGALRM, before)
+
+    def test_a_timer_found_before_goes_on(self) -> None:
+        own = signal.getitimer(signal.ITIMER_REAL)
+        signal.setitimer(signal.ITIMER_REAL, 100)
+        try:
+            run_bounded(lambda _: None, None, 1, "job")
+            with pytest.raises(JobTimeoutError):
+                run_bounded(spin, None, 0.05, "job")
+
+            assert 90 < signal.getitimer(signal.ITIMER_REAL)[0] <= 100
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, *own)
 
 
 class TestJobs:

@@ -32,20 +32,19 @@ VALUES = st.recursive(
 
 
 def delivery(body: str, **facts: Any) -> Delivery:
-    return Delivery(
-        **{
-            "entry": 1,
-            "id": "one",
-            "body": body,
-            "delivery": 3,
-            "attempts": 1,
-            "lost": 2,
-            "priority": 7,
-            "keep": None,
-            "queue": "tasks",
-            **facts,
-        }
-    )
+    chosen: dict[str, Any] = {
+        "entry": 1,
+        "id": "one",
+        "body": body,
+        "delivery": 3,
+        "attempts": 1,
+        "lost": 2,
+        "priority": 7,
+        "keep": None,
+        "queue": "tasks",
+        **facts,
+    }
+    return Delivery(**chosen)
 
 
 def entry(job: Job | BaseModel, schema: JobSchema | None = None, **options: Any) -> Entry:
@@ -164,7 +163,7 @@ def test_an_output_of_another_model_does_not_fit() -> None:
 
 
 def test_a_problem_of_the_whole_value_says_so() -> None:
-    with pytest.raises(JobValidationError, match="the whole value: .*found int"):
+    with pytest.raises(JobValidationError, match=r"the whole value: .*found int"):
         wire.validate_payload(sums(), 5)
 
 

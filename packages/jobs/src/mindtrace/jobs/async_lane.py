@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mindtrace.jobs.errors import BackendUnavailableError
 from mindtrace.jobs.execution import LOOK_EVERY, Execution
 from mindtrace.jobs.lane import Link
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mindtrace.jobs.backend import Delivery, Settlement, Store
     from mindtrace.jobs.lane import Plan
+
+R = TypeVar("R")
 
 
 class AsyncLane:
@@ -27,6 +32,7 @@ class AsyncLane:
         self._link = Link(store, plan)
         self._running: dict[asyncio.Task[Settlement], Execution] = {}
         self._done: list[Settlement] = []
+        self._pool = ThreadPoolExecutor(3, thread_name_prefix="mindtrace-async-lane")
 
     def wake(self) -> None:
         """Make the lane look at its stop flag; safe in a signal handler."""
@@ -37,6 +43,7 @@ class AsyncLane:
         try:
             asyncio.run(self._main())
         finally:
+            self._pool.shutdown(wait=False)
             self._link.settle_at_last(self._done)
             self.let_go()
 
@@ -51,9 +58,10 @@ class AsyncLane:
         watch = asyncio.create_task(self._cancel_when_asked())
         try:
             await self._loop()
+        finally:
+            # also after an error of a fetch: what runs may end
             while self._running:
                 await self._collect()
-        finally:
             watch.cancel()
 
     async def _loop(self) -> None:
@@ -80,9 +88,10 @@ class AsyncLane:
     async def _fetch(self, limit: int) -> list[Delivery] | None:
         """Fetch in a thread, and settle meanwhile whatever ends before a job comes."""
         outcomes, self._done = self._done, []
-        fetch = asyncio.create_task(asyncio.to_thread(self._link.exchange, limit, outcomes))
+        fetch = asyncio.ensure_future(self._in_thread(self._link.exchange, limit, outcomes))
         while not fetch.done():
-            await asyncio.wait({fetch, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            pending: set[asyncio.Future[Any]] = {fetch, *self._running}
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             if not fetch.done():
                 self._gather()
                 await self._settle_done()
@@ -104,7 +113,7 @@ class AsyncLane:
 
     async def _settle_done(self) -> None:
         outcomes, self._done = self._done, []
-        if outcomes and not await asyncio.to_thread(self._link.settle, outcomes):
+        if outcomes and not await self._in_thread(self._link.settle, outcomes):
             self._done += outcomes
 
     async def _cancel_when_asked(self) -> None:
@@ -114,13 +123,18 @@ class AsyncLane:
             if not self._running:
                 continue
             try:
-                asked = await asyncio.to_thread(self._link.holder.cancelled)
+                asked = await self._in_thread(self._link.holder.cancelled)
             except BackendUnavailableError:
                 continue  # the fetch beside us tells of it
             for task, execution in self._running.items():
-                if execution.delivery is not None and execution.delivery.id in asked:
+                known = execution.was_cancelled  # once is enough: it may be cleaning up
+                if execution.delivery is not None and execution.delivery.id in asked and not known:
                     execution.was_cancelled = True
                     task.cancel()
+
+    def _in_thread(self, call: Callable[..., R], *arguments: object) -> asyncio.Future[R]:
+        """Run a blocking call in a thread of this lane's own: handlers may use up the loop's."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
     def _is_over(self) -> bool:
         return self._plan.until is not None and monotonic() >= self._plan.until

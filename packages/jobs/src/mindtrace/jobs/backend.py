@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from mindtrace.jobs.retry import RetryPolicy, check_retry
+from mindtrace.jobs.seconds import checked_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,15 +73,12 @@ class QueueOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        if self.max_deliveries < 1:
+        if not isinstance(self.max_deliveries, int) or self.max_deliveries < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             message = f"max_deliveries is at least 1, not {self.max_deliveries!r}"
             raise ValueError(message)
         check_retry(self.retry)
         for name in ("lease", "timeout", "result_ttl", "dead_letter_ttl"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                message = f"{name} takes seconds above 0, not {value!r}"
-                raise ValueError(message)
+            checked_seconds(name, getattr(self, name))
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as plain JSON values."""

@@ -61,9 +61,7 @@ class OrchestratorBackend(MindtraceABC):
         super().__init__()
         self.store = store
         self.max_payload = max_payload
-        self._taker: Holder | None = None
-        self._taker_pid = os.getpid()
-        self._taking = threading.Lock()
+        self._takers = threading.local()
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -163,25 +161,28 @@ class OrchestratorBackend(MindtraceABC):
         At most once: a crash right after this call loses the job. Use a `Consumer` where that
         matters. A message that is not a job is put to the dead letters, and the next one is taken.
         """
-        if self._taker_pid != os.getpid():
-            # a forked child owns nothing of its parent's, a lock that a thread held least of all
-            self._taking, self._taker, self._taker_pid = threading.Lock(), None, os.getpid()
-        with self._taking:
-            if self._taker is None:
-                self._taker = self.store.holder()
-            while True:
-                wait = timeout if block else 0
-                found = self._taker.receive([queue_name], limit=1, wait=wait).deliveries
-                if not found:
-                    return None
-                try:
-                    job = wire.decode(found[0])
-                except wire.Undecodable as error:
-                    self._taker.settle([wire.undecodable(found[0], error)])
-                    continue
-                self._taker.settle([Settlement(found[0], "ack")])
-                job.pop("options")
-                return job
+        taker = self._taker()
+        while True:
+            wait = timeout if block else 0
+            found = taker.receive([queue_name], limit=1, wait=wait).deliveries
+            if not found:
+                return None
+            try:
+                job = wire.decode(found[0])
+            except wire.Undecodable as error:
+                taker.settle([wire.undecodable(found[0], error)])
+                continue
+            taker.settle([Settlement(found[0], "ack")])
+            job.pop("options")
+            return job
+
+    def _taker(self) -> Holder:
+        """Return this thread's own hold for `receive_message`; a forked child makes its own."""
+        mine = (os.getpid(), getattr(self._takers, "holder", None))
+        if mine[1] is None or getattr(self._takers, "pid", 0) != mine[0]:
+            self._takers.holder, self._takers.pid = self.store.holder(), mine[0]
+        holder: Holder = self._takers.holder
+        return holder
 
     # administering
 
@@ -254,10 +255,6 @@ class OrchestratorBackend(MindtraceABC):
 
     def close(self) -> None:
         """Close the connection. Jobs that are held here come back as after a crash."""
-        with self._taking:
-            if self._taker is not None:
-                self._taker.close()
-                self._taker = None
         self.store.close()
 
     def __exit__(

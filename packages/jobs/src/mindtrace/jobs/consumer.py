@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from mindtrace.core import MindtraceABC, TaskSchema
 from mindtrace.jobs.execution import Progress, current
 from mindtrace.jobs.executor import Handler
+from mindtrace.jobs.retry import check_retry
+from mindtrace.jobs.seconds import checked_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,8 +208,9 @@ class FunctionConsumer(Consumer, Generic[P, R]):
         super().__init__(schema.name)
         self.schema = schema
         self.function = function
+        check_retry(retry)
         self._retry = retry
-        self._timeout = timeout
+        self._timeout = checked_seconds("timeout", timeout)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function

@@ -49,7 +49,10 @@ class Execution:
             and now - self._looked_at >= LOOK_EVERY
         ):
             self._looked_at = now
-            self.was_cancelled = self.delivery.id in self.holder.cancelled()
+            try:
+                self.was_cancelled = self.delivery.id in self.holder.cancelled()
+            except BackendUnavailableError:
+                return False  # not known now; the engine tells of it at its next settle
         return self.was_cancelled
 
 

@@ -14,8 +14,8 @@ from mindtrace.jobs import wire
 from mindtrace.jobs.backend import Delivery, Failure, QueueOptions, Settlement
 from mindtrace.jobs.errors import JobTimeoutError, JobValidationError
 from mindtrace.jobs.execution import Execution, current
-from mindtrace.jobs.publishing import checked_seconds
 from mindtrace.jobs.retry import Reject, RetryPolicy, decide
+from mindtrace.jobs.seconds import checked_seconds
 from mindtrace.jobs.timeouts import run_bounded
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,12 +18,16 @@ from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import ThreadPoolExecutor
 
     from mindtrace.core import TaskSchema
     from mindtrace.jobs.backend import JobRecord, Store
 
 SLICE = 1.0
 """Seconds that one blocking look lasts at most; an awaiting task can be cancelled between."""
+
+MOST_AWAITED = 128
+"""Handles that are awaited at a time in one process; more of them take turns."""
 
 _STATUS = {
     JobState.READY: ExecutionStatus.QUEUED,
@@ -32,6 +37,14 @@ _STATUS = {
     JobState.COMPLETED: ExecutionStatus.COMPLETED,
     JobState.CANCELLED: ExecutionStatus.CANCELLED,
 }
+
+
+@lru_cache(maxsize=1)
+def _waiters() -> ThreadPoolExecutor:
+    """Return the threads in which handles are awaited: the loop's own few would soon be used up."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for those who await
+
+    return ThreadPoolExecutor(MOST_AWAITED, thread_name_prefix="mindtrace-handle")
 
 
 class ProgressReport(NamedTuple):
@@ -115,9 +128,10 @@ class JobHandle:
     async def _wait(self) -> Any:
         import asyncio  # noqa: PLC0415 - whoever awaits has loaded it
 
+        loop = asyncio.get_running_loop()
         while True:
             try:
-                return await asyncio.to_thread(self.result, SLICE)
+                return await loop.run_in_executor(_waiters(), self.result, SLICE)
             except JobTimeoutError:
                 continue
 

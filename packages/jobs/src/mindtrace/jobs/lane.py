@@ -182,8 +182,10 @@ class Lane:
         """Close the hold. What has not begun is released; a job in hand counts as lost."""
         back = [Settlement(each, "release") for each in taken(self._waiting)]
         try:
-            self._link.holder.settle([*taken(self._done), *back])
-            self._link.holder.close()
+            try:
+                self._link.holder.settle([*taken(self._done), *back])
+            finally:
+                self._link.holder.close()
         except BackendUnavailableError as error:
             self._plan.logger.warning("%s What was held comes back by itself.", error)
 
@@ -197,8 +199,10 @@ class Lane:
             deliveries = self._link.exchange(reserved, settlements)
             if deliveries is None:
                 self._done.extendleft(reversed(settlements))
+            count = len(deliveries or ())
+            plan.quota.give_back(reserved - count, 0)  # others need not wait for this batch
             handled = self._run_batch(deliveries) if deliveries else 0
-            plan.quota.give_back(reserved, handled)
+            plan.quota.give_back(count, handled)
             if deliveries is not None and not deliveries and not plan.block:
                 return
 
@@ -229,7 +233,8 @@ class Lane:
         self._execution.end()
         if self._watch is not None:
             self._watch.rest()
-        self._window.ran(self.began_at - began_at, handled)
+        size = sum(len(each.body) for each in deliveries)
+        self._window.ran(self.began_at - began_at, handled, size / len(deliveries))
         return handled
 
     def _watched(self) -> None:

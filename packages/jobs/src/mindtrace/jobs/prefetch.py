@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 HOLD_SECONDS = 0.1
 """A consumer holds no more jobs than it would run in about this time."""
 
+HOLD_CHARACTERS = 4 * 1024 * 1024
+"""Nor more than have about this much text together, going by the jobs before."""
+
 MOST = 256
 """Jobs held at most: more gain nothing, for the cost of a transaction is spread thin by then."""
 
@@ -24,6 +27,7 @@ class Window:
             raise ValueError(message)
         self.fixed = fixed
         self._mean: float | None = None
+        self._size = 0.0
 
     @property
     def limit(self) -> int:
@@ -32,10 +36,12 @@ class Window:
             return self.fixed
         if self._mean is None:
             return 1
-        return max(1, min(MOST, int(HOLD_SECONDS / max(self._mean, 1e-9))))
+        by_time = HOLD_SECONDS / max(self._mean, 1e-9)
+        return max(1, int(min(MOST, by_time, HOLD_CHARACTERS / max(self._size, 1.0))))
 
-    def ran(self, seconds: float, count: int) -> None:
-        """Take note that `count` jobs took so long together."""
+    def ran(self, seconds: float, count: int, size: float = 0.0) -> None:
+        """Take note that `count` jobs took so long together, of so many characters each."""
+        self._size = max(size, self._size / 2)
         if count:
             mean = seconds / count
             self._mean = mean if self._mean is None else (self._mean + mean) / 2

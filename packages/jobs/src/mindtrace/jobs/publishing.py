@@ -14,6 +14,7 @@ from mindtrace.jobs.errors import JobValidationError
 from mindtrace.jobs.ids import new_job_id
 from mindtrace.jobs.job import Job, input_of
 from mindtrace.jobs.retry import check_retry
+from mindtrace.jobs.seconds import checked_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,19 +127,6 @@ def check_priority(priority: object) -> None:
 
 def _is_datetime(value: object) -> bool:
     return isinstance(value, datetime)
-
-
-def checked_seconds(name: str, value: object, *, above: bool = True) -> float | None:
-    """Return a number of seconds (or None), or raise ValueError for what is none."""
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        allowed = value > 0 if above else value >= 0
-        if allowed and value != float("inf"):
-            return value
-    kind = "seconds above 0" if above else "seconds that are not negative"
-    message = f"{name} takes {kind}, not {value!r}"
-    raise ValueError(message)
 
 
 def is_text(value: object) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from mindtrace.jobs.errors import JobTimeoutError
@@ -45,34 +46,52 @@ def _in_main_thread(call: Callable[[A], R], argument: A, seconds: float) -> R:
         raise _TimeIsUp
 
     before = signal.signal(signal.SIGALRM, interrupt)
+    began_at = monotonic()
+    outer = 0.0
+    results: list[R] = []
     try:
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            return call(argument)
+            outer, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+            results.append(call(argument))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:  # of its own: the timer may still interrupt the line above
+    except _TimeIsUp:
+        if not results:  # it came after the handler had ended
+            raise
+    finally:
         signal.signal(signal.SIGALRM, before)
+        if outer:  # one job was run inside another: its bound goes on
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, outer - (monotonic() - began_at)))
+    return results[0]
 
 
 def _in_other_thread(call: Callable[[A], R], argument: A, seconds: float) -> R:
     thread = ctypes.c_ulong(threading.get_ident())
     lock = threading.Lock()
-    running = True
+    running, sent = True, False
 
     def interrupt() -> None:
+        nonlocal sent
         with lock:
             if running:
+                sent = True
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(_TimeIsUp))
 
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True
     timer.start()
+    results: list[R] = []
     try:
-        return call(argument)
-    finally:
-        timer.cancel()
-        with lock:
-            running = False
-            # one that was set but not yet raised is taken back: the handler has ended
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+        try:
+            results.append(call(argument))
+        finally:
+            timer.cancel()
+            with lock:
+                running = False
+                if sent:
+                    # one that was set but not yet raised is taken back: the handler has ended
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)
+    except _TimeIsUp:
+        if not results:  # it came after the handler had ended
+            raise
+    return results[0]

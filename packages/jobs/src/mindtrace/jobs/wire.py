@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +28,10 @@ MAX_PAYLOAD = 16 * 1024 * 1024
 """Bytes of a job's text at most, unless the client says otherwise."""
 
 
+MOST_PROBLEMS = 20
+"""Problems that are named at most; the others are counted."""
+
+
 class Undecodable(Exception):  # noqa: N818 - control flow, never leaves the package
     """A message is not a job."""
 
@@ -36,9 +41,14 @@ def model_text(value: BaseModel, schema: str, part: str = "payload") -> str:
     try:
         # what model_dump_json calls, without its handling of options; round_trip leaves out what
         # validation would refuse to read again, such as computed fields
-        return value.__pydantic_serializer__.to_json(value, round_trip=True).decode()
+        text: str = value.__pydantic_serializer__.to_json(value, round_trip=True).decode()
+        if "null" in text and _has_odd_float(plain := value.model_dump(round_trip=True)):
+            # pydantic writes infinities and NaN as null; these come back as what they were
+            text = to_json(plain, inf_nan_mode="constants").decode()
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
         raise _unwritable(schema, part, error) from error
+    else:
+        return text
 
 
 def to_text(value: Any, schema: str, part: str = "payload") -> str:
@@ -53,6 +63,14 @@ def to_text(value: Any, schema: str, part: str = "payload") -> str:
         return to_json(value).decode()
     except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
         raise _unwritable(schema, part, error) from error
+
+
+def _has_odd_float(value: Any) -> bool:
+    if isinstance(value, float):
+        return not isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_has_odd_float, value.values()))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return isinstance(value, list | tuple | set) and any(map(_has_odd_float, value))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _unwritable(schema: str, part: str, error: Exception) -> JobValidationError:
@@ -150,11 +168,14 @@ def undecodable(delivery: Delivery, error: Exception) -> Settlement:
 def problems_of(error: ValidationError) -> list[str]:
     """Return one sentence a field: where, what was expected, the type found; never a value."""
     problems: list[str] = []
-    for each in error.errors(include_url=False, include_context=False):
+    everything = error.errors(include_url=False, include_context=False)
+    for each in everything[:MOST_PROBLEMS]:
         where = ".".join(str(part) for part in each["loc"]) or "the whole value"
         found = "" if each["type"] == "missing" else f", found {type(each['input']).__name__}"
         message = _plain(each["type"], each["msg"])
         problems.append(f"{where}: {message[:1].lower()}{message[1:]}{found}")
+    if len(everything) > MOST_PROBLEMS:
+        problems.append(f"and {len(everything) - MOST_PROBLEMS} more")
     return problems
 
 

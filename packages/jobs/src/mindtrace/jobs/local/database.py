@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.errors import BackendUnavailableError
-from mindtrace.jobs.local.opening import FILE_NAME, opened
+from mindtrace.jobs.local.opening import BUSY_SECONDS, FILE_NAME, opened
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -45,8 +45,8 @@ _ADVICE: dict[int, tuple[str, bool]] = {
 class Database:
     """A database file (or, without a path, one in memory), opened at first use.
 
-    One connection, guarded by `lock`; thread-safe. A forked child opens its own connection and
-    leaves its parent's alone. A second database on the same file is a second connection.
+    One connection, guarded by `lock`; thread-safe. It is closed before a fork, and each side opens
+    its own. A second database on the same file is a second connection.
     """
 
     def __init__(self, folder: Path | None, durability: Durability) -> None:
@@ -57,7 +57,7 @@ class Database:
         self._durability: Durability = durability
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        _forget_after_fork(self)
+        _databases.add(self)
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -69,8 +69,9 @@ class Database:
         """Run the block as one write transaction: all of it is safe afterwards, or none."""
         with self.lock, self.translating():
             connection = self._connection or self._open()
-            connection.execute("begin immediate")
             try:
+                # inside, for a signal may come between its end and the next line
+                connection.execute("begin immediate")
                 yield connection
                 connection.execute("commit")
             except BaseException:
@@ -83,8 +84,8 @@ class Database:
         """Run the block on one consistent view of the database."""
         with self.lock, self.translating():
             connection = self._connection or self._open()
-            connection.execute("begin")
             try:
+                connection.execute("begin")
                 yield connection
             finally:
                 if connection.in_transaction:
@@ -118,6 +119,12 @@ class Database:
         with self.lock:
             _ = self.connection
 
+    def part(self) -> None:
+        """Close the connection for now, unless a transaction is open; the next use reopens it."""
+        if self._connection is not None and not self._connection.in_transaction:
+            self._connection.close()
+            self._connection = None
+
     def close(self) -> None:
         """Close the connection; a later use is an error."""
         with self.lock:
@@ -136,21 +143,30 @@ class Database:
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_inherited: list[sqlite3.Connection] = []
-"""Connections of the parent, kept for ever in a child: closing one there would touch its files."""
+_parted: list[Database] = []
 
 
-def _forget_after_fork(database: Database) -> None:
-    _databases.add(database)
+def _before_fork() -> None:
+    """Close what is open: SQLite in a child would believe in locks that a fork does not inherit."""
+    for database in list(_databases):
+        if database.folder is not None and database.lock.acquire(timeout=BUSY_SECONDS):
+            _parted.append(database)
+            database.part()
 
 
-def _after_fork() -> None:
+def _after_fork_in_parent() -> None:
+    while _parted:
+        _parted.pop().lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _parted.clear()
     for database in list(_databases):
         database.lock = threading.RLock()
-        connection = database._connection  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-        if connection is not None and database.folder is not None:
-            _inherited.append(connection)
-            database._connection = None  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

@@ -7,10 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.backend import Delivery, Reception, Settlement
-from mindtrace.jobs.errors import BackendUnavailableError
+from mindtrace.jobs.errors import BackendUnavailableError, QueueNotFoundError
 from mindtrace.jobs.local import statements as sql
 from mindtrace.jobs.local import transitions
-from mindtrace.jobs.local.presence import queue_bit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,9 +109,10 @@ class LocalHolder:
                 self._store.presence.release(self._slot)
 
     def abandon(self) -> None:
-        """Die as a killed process does: the kernel lock goes, nothing is written. For tests."""
-        self._open = False
-        self._store.presence.release(self._slot)
+        """End as a killed process does: the kernel lock goes, nothing is written."""
+        if self._open and self._pid == os.getpid():
+            self._open = False
+            self._store.presence.release(self._slot)
 
     def _exchange(
         self, queues: Sequence[str], limit: int, settlements: Sequence[Settlement]
@@ -163,30 +163,33 @@ class LocalHolder:
         """Show that this slot waits, look once more, and block until rung."""
         store = self._store
         rows = store.rows(queues)
-        mask = 0
-        for row in rows:
-            mask |= queue_bit(row.queue)
-        store.presence.show(self._slot, mask)
+        store.presence.show(self._slot, tuple(row.queue for row in rows))
         try:
             deliveries, _ = self._exchange(queues, limit, ())
             if not deliveries and not self._woken:
                 store.presence.wait(self._slot, min(longest, store.seconds_to_next_due(rows)))
                 deliveries, _ = self._exchange(queues, limit, ())
         finally:
-            store.presence.show(self._slot, 0)
+            store.presence.show(self._slot, ())
         if deliveries:
             self._pass_on(deliveries)
         return deliveries
 
     def _pass_on(self, deliveries: list[Delivery]) -> None:
         """Ring one more of those who wait if there is more to do: one ring may stand for two."""
-        row = self._store.row(deliveries[0].queue)
-        with self._store.database.reading() as c:
-            more = c.execute(
-                "select 1 from jobs where queue = ? and state = 0 limit 1", (row.queue,)
-            ).fetchone()
+        try:
+            row = self._store.row(deliveries[0].queue)
+            with self._store.database.reading() as c:
+                more = c.execute(
+                    "select exists (select 1 from jobs where queue = :queue and state = 0) "
+                    "or exists (select 1 from jobs where queue = :queue and state = 1 "
+                    "and due_at <= :soon)",
+                    {"queue": row.queue, "soon": self._store.now() + LOOK_AGAIN},
+                ).fetchone()[0]
+        except (BackendUnavailableError, QueueNotFoundError):
+            return  # what was claimed must be run; the others look by themselves in a second
         if more:
-            self._store.presence.ring(queue_bit(row.queue), 1)
+            self._store.presence.ring(row.queue, 1)
 
     def _reap(self) -> bool:
         self._reaped_at = self._store.monotonic()
@@ -203,7 +206,8 @@ class LocalHolder:
     def __del__(self) -> None:
         """Let the slot go when nobody has this hold any more; another holder takes over."""
         if self._open and self._pid == os.getpid():
-            self._store.presence.release(self._slot)
+            # not at once: the collector may run this inside of presence's own locks
+            self._store.presence.release_later(self._slot)
 
     def _check_open(self) -> None:
         if not self._open or self._pid != os.getpid():

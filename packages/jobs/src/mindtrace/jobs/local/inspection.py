@@ -132,14 +132,19 @@ def dead_letters(
 
 
 def dead_seqs(c: Connection, row: QueueRow, now: float, job_ids: Sequence[str] | None) -> list[int]:
-    """Return the entries of dead letters of a queue: those named, or all."""
-    found = c.execute(
-        f"select o.seq, j.id from outcomes o join jobs j on j.seq = o.seq "  # noqa: S608
-        f"where o.queue = :queue and o.state = 3 and {_ALIVE} order by o.number",
-        {"queue": row.queue, "now": now},
+    """Return the entries of dead letters of a queue: those named, or all, oldest death first."""
+    statement = (
+        "select o.seq from outcomes o join jobs j on j.seq = o.seq "
+        f"where o.queue = :queue and o.state = 3 and {_ALIVE} "
     )
-    wanted = None if job_ids is None else set(job_ids)
-    return [seq for seq, job_id in found if wanted is None or job_id in wanted]
+    facts = {"queue": row.queue, "now": now}
+    if job_ids is None:
+        return [seq for (seq,) in c.execute(f"{statement} order by o.number", facts)]
+    found: list[int] = []
+    for job_id in dict.fromkeys(job_ids):
+        one = c.execute(f"{statement} and j.id = :id", {**facts, "id": job_id}).fetchone()
+        found += one or ()
+    return found
 
 
 def record(c: Connection, job_id: str, now: float) -> JobRecord | None:

@@ -49,7 +49,7 @@ def opened(folder: Path | None, durability: Durability, address: str) -> sqlite3
         lock = os.open(folder / "open.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            os.close(os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make_private(folder / FILE_NAME)
             return _ready(_connected(str(folder / FILE_NAME)), durability, address)
         finally:
             # said explicitly: a child that was forked meanwhile would keep it locked
@@ -59,6 +59,18 @@ def opened(folder: Path | None, durability: Durability, address: str) -> sqlite3
         raise
     except OSError as error:
         raise _refused(folder, address, error) from error
+
+
+def _make_private(path: Path) -> None:
+    """Make the file for this user alone, if it is missing.
+
+    One that exists is not so much as opened: closing any descriptor of it would drop the locks that
+    SQLite holds on it in this process, and another process could delete the log under it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
 
 
 def _refused(folder: Path, address: str, error: OSError) -> BackendUnavailableError:

@@ -4,10 +4,11 @@ A holder has a *slot*, a small number. While its process lives, the kernel keeps
 of `holders.lock`; the lock goes when the process does, however it ended. `fcntl.lockf` is used, not
 `flock`: a `flock` would live on in a child that a handler forked.
 
-A waiting holder shows a byte in `waiting` (shared memory) and blocks on its named pipe. A publisher
-looks at that memory after its commit and writes to the pipes of those who wait. The order "show the
-byte, look for jobs again, block" against "commit, look at the bytes" leaves no gap, for both sides
-pass through SQLite's own locks in between.
+A waiting holder shows in `waiting` (shared memory) that it waits and for which queues, and blocks
+on its named pipe. A publisher looks at that memory after its commit and writes to the pipes of
+those who wait. The order "show it, look for jobs again, block" against "commit, look at the memory"
+leaves no gap, for both sides pass through SQLite's own locks in between. A ring that fails is told
+in the log and costs at most a second: those who wait look by themselves now and then.
 """
 
 from __future__ import annotations
@@ -19,26 +20,34 @@ import mmap
 import os
 import select
 import stat
+import struct
 import threading
 import weakref
+from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
+from mindtrace.core import get_logger
 from mindtrace.jobs.errors import BackendUnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SLOTS = 1024
-RESULTS = 0x80
-"""The bit of those who wait for outcomes; the seven others stand for queues."""
+LISTED = 8
+"""Queues that a waiting slot can name; one that waits for more is rung for all."""
+
+RESULTS = 0xFFFFFFFE
+"""Stands for outcomes, where otherwise the number of a queue does."""
+
+_ANY = 0xFFFFFFFF
+_LIST = struct.Struct(f"{LISTED}I")
+_SIZE = SLOTS + SLOTS * _LIST.size
+"""A byte a slot that tells whether it waits, then what each waits for."""
 
 _NOBODY = bytes(SLOTS)
 
-
-def queue_bit(queue: int) -> int:
-    """Return the bit of a queue; queues that share one wake each other, which only costs a look."""
-    return 1 << queue % 7
+WaitsFor = tuple[int, ...]
 
 
 def _no_place(address: str) -> BackendUnavailableError:
@@ -61,16 +70,20 @@ class Presence(Protocol):
         """Take the slot of a holder that died; False while it lives. Ends with `release`."""
         ...
 
-    def show(self, slot: int, mask: int) -> None:
-        """Say what the slot waits for (0: nothing any more)."""
+    def release_later(self, slot: int) -> None:
+        """Release a slot at the next call of another method; takes no lock."""
+        ...
+
+    def show(self, slot: int, waits_for: WaitsFor) -> None:
+        """Say for which queues (or `RESULTS`) the slot waits; () for nothing any more."""
         ...
 
     def wait(self, slot: int, seconds: float) -> None:
         """Block until the slot is rung or the time is up; old rings count."""
         ...
 
-    def ring(self, bit: int, count: int) -> None:
-        """Wake up to `count` of those who wait for `bit`."""
+    def ring(self, what: int, count: int) -> None:
+        """Wake up to `count` of those who wait for a queue (or `RESULTS`). Never raises."""
         ...
 
     def wake(self, slot: int) -> None:
@@ -85,10 +98,12 @@ class MemoryPresence:
         self._lock = threading.Lock()
         # SimpleQueue, not Event: its put may interrupt its get, as it does in a signal handler
         self._bells: dict[int, SimpleQueue[None]] = {}
-        self._masks: dict[int, int] = {}
+        self._waiting: dict[int, WaitsFor] = {}
+        self._left: deque[int] = deque()
 
     def acquire(self) -> int:
         """Take a free slot."""
+        self._release_left()
         with self._lock:
             slot = next((each for each in range(1, SLOTS) if each not in self._bells), None)
             if slot is None:
@@ -100,19 +115,28 @@ class MemoryPresence:
         """Give up a slot."""
         with self._lock:
             self._bells.pop(slot, None)
-            self._masks.pop(slot, None)
+            self._waiting.pop(slot, None)
+
+    def release_later(self, slot: int) -> None:
+        """Release a slot at the next call of another method; takes no lock."""
+        self._left.append(slot)
 
     def seize(self, slot: int) -> bool:
         """Take the slot of a holder that died; False while it lives."""
+        self._release_left()
         with self._lock:
             if slot in self._bells:
                 return False
             self._bells[slot] = SimpleQueue()
             return True
 
-    def show(self, slot: int, mask: int) -> None:
-        """Say what the slot waits for."""
-        self._masks[slot] = mask
+    def show(self, slot: int, waits_for: WaitsFor) -> None:
+        """Say for which queues (or `RESULTS`) the slot waits; () for nothing any more."""
+        with self._lock:
+            if waits_for and slot in self._bells:
+                self._waiting[slot] = waits_for
+            else:
+                self._waiting.pop(slot, None)
 
     def wait(self, slot: int, seconds: float) -> None:
         """Block until the slot is rung or the time is up."""
@@ -122,14 +146,14 @@ class MemoryPresence:
             while True:
                 bell.get_nowait()
 
-    def ring(self, bit: int, count: int) -> None:
-        """Wake up to `count` of those who wait for `bit`."""
-        if not self._masks:
+    def ring(self, what: int, count: int) -> None:
+        """Wake up to `count` of those who wait for a queue (or `RESULTS`)."""
+        if not self._waiting:
             return
         with self._lock:
-            waiting = [slot for slot, mask in self._masks.items() if mask & bit][:count]
+            waiting = [slot for slot, queues in self._waiting.items() if what in queues][:count]
             for slot in waiting:
-                self._masks[slot] = 0
+                del self._waiting[slot]
                 self._bells[slot].put(None)
 
     def wake(self, slot: int) -> None:
@@ -137,6 +161,10 @@ class MemoryPresence:
         bell = self._bells.get(slot)
         if bell is not None:
             bell.put(None)
+
+    def _release_left(self) -> None:
+        while self._left:
+            self.release(self._left.popleft())
 
 
 class _LockFile:
@@ -203,6 +231,7 @@ class FilePresence:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._left: deque[int] = deque()
         self._pid = 0
         _presences.add(self)
         self._locks: _LockFile
@@ -212,6 +241,7 @@ class FilePresence:
     def acquire(self) -> int:
         """Take the lowest free slot."""
         self._open()
+        self._release_left()
         for slot in range(1, SLOTS):
             if self._locks.take(slot):
                 self._pipes[slot] = self._pipe(slot)
@@ -229,14 +259,23 @@ class FilePresence:
             os.close(pipe)
         self._locks.give(slot)
 
+    def release_later(self, slot: int) -> None:
+        """Release a slot at the next call of another method; takes no lock."""
+        self._left.append(slot)
+
     def seize(self, slot: int) -> bool:
         """Take the slot of a holder that died; False while it lives."""
         self._open()
+        self._release_left()
         return self._locks.take(slot)
 
-    def show(self, slot: int, mask: int) -> None:
-        """Say what the slot waits for."""
-        self._waiting[slot] = mask
+    def show(self, slot: int, waits_for: WaitsFor) -> None:
+        """Say for which queues (or `RESULTS`) the slot waits; () for nothing any more."""
+        if waits_for:
+            listed = waits_for if len(waits_for) <= LISTED else (_ANY,)
+            padded = (*listed, *[0] * (LISTED - len(listed)))
+            _LIST.pack_into(self._waiting, SLOTS + slot * _LIST.size, *padded)
+        self._waiting[slot] = bool(waits_for)
 
     def wait(self, slot: int, seconds: float) -> None:
         """Block until the slot is rung or the time is up."""
@@ -247,19 +286,32 @@ class FilePresence:
             with contextlib.suppress(BlockingIOError):
                 os.read(pipe, 4096)
 
-    def ring(self, bit: int, count: int) -> None:
-        """Wake up to `count` of those who wait for `bit`."""
-        if self._pid != os.getpid():
-            self._open()
-        shown = self._waiting[:]
-        if shown == _NOBODY:
-            return
-        for slot, mask in enumerate(shown.rstrip(b"\0")):
-            if mask & bit:
+    def ring(self, what: int, count: int) -> None:
+        """Wake up to `count` of those who wait for a queue (or `RESULTS`)."""
+        try:
+            if self._pid != os.getpid():
+                self._open()
+            shown = self._waiting[:SLOTS]
+            if shown != _NOBODY:
+                self._ring_shown(shown.rstrip(b"\0"), what, count)
+        except (OSError, BackendUnavailableError) as error:
+            # what is rung for is safe already, so this must not look like a failure of it
+            get_logger("jobs.local").warning("Waiting consumers could not be woken: %s", error)
+
+    def _ring_shown(self, shown: bytes, what: int, count: int) -> None:
+        for slot, waits in enumerate(shown):
+            if not waits:
+                continue
+            listed = _LIST.unpack_from(self._waiting, SLOTS + slot * _LIST.size)
+            if what in listed:
                 self._waiting[slot] = 0
                 count -= self._write(slot)
                 if count <= 0:
                     return
+            elif _ANY in listed and what != RESULTS:
+                # it may not wait for this one, so it does not count
+                self._waiting[slot] = 0
+                self._write(slot)
 
     def wake(self, slot: int) -> None:
         """Ring one slot of this process."""
@@ -268,9 +320,14 @@ class FilePresence:
             with contextlib.suppress(BlockingIOError):
                 os.write(pipe, b"\0")
 
+    def _release_left(self) -> None:
+        while self._left:
+            self.release(self._left.popleft())
+
     def forget_parent(self) -> None:
         """Called in a forked child: nothing that was opened is this process's own."""
         self._lock = threading.Lock()
+        self._left.clear()
         self._pid = 0
 
     def _open(self) -> None:
@@ -308,7 +365,7 @@ class FilePresence:
         except OSError as error:
             if error.errno in (errno.ENXIO, errno.ENOENT):
                 return 0
-            raise self._unavailable(error) from error
+            raise
         try:
             os.write(pipe, b"\0")
         except (BlockingIOError, BrokenPipeError):
@@ -327,10 +384,10 @@ def _shared_bytes(path: Path) -> mmap.mmap:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # two that create it would undo each other's marks
-        if os.fstat(descriptor).st_size < SLOTS:
+        if os.fstat(descriptor).st_size < _SIZE:
             # written in full: a page that only exists on paper ends the process on a full disk
-            os.pwrite(descriptor, _NOBODY, 0)
+            os.pwrite(descriptor, bytes(_SIZE), 0)
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # the map keeps a copy of the descriptor
-        return mmap.mmap(descriptor, SLOTS)
+        return mmap.mmap(descriptor, _SIZE)
     finally:
         os.close(descriptor)

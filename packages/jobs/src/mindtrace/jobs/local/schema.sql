@@ -67,12 +67,15 @@ create table stored_results (
 ) strict, without rowid;
 create index stored_results_over on stored_results (forget_at);
 
+-- A key counts while its job is unfinished or `until` lies ahead; `look_at` is when a sweep looks
+-- whether that is over.
 create table dedup (
   queue integer not null,
   key text not null,
   seq integer not null,
   id text not null,
   until real not null,
+  look_at real not null,
   primary key (queue, key)
 ) strict, without rowid;
-create index dedup_until on dedup (until);
+create index dedup_look_at on dedup (look_at);

@@ -43,7 +43,10 @@ CLAIM: dict[QueueType, str] = {
 UNCLAIM = "update jobs set state = 0, delivery = delivery - 1, holder = null where seq = ?"
 """Undo a claim inside the transaction that made it: nobody saw that delivery number."""
 
-PROMOTE = "update jobs set state = 0, due_at = null where state = 1 and queue = ? and due_at <= ?"
+PROMOTE = """
+update jobs set state = 0, due_at = null where seq in (
+  select seq from jobs where state = 1 and queue = ? and due_at <= ? order by due_at limit 10000)
+"""
 
 FORGET_HELD = "delete from jobs where seq = ? and delivery = ? and state = 2"
 

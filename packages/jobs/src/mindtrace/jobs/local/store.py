@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from typing import TYPE_CHECKING
 
 from mindtrace.core import SystemClock
@@ -18,13 +19,17 @@ from mindtrace.jobs.backend import (
     QueueSpec,
     QueueStats,
 )
-from mindtrace.jobs.errors import QueueNotFoundError, QueueTypeMismatchError
+from mindtrace.jobs.errors import (
+    BackendUnavailableError,
+    QueueNotFoundError,
+    QueueTypeMismatchError,
+)
 from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 from mindtrace.jobs.local import inspection, transitions
 from mindtrace.jobs.local import statements as sql
 from mindtrace.jobs.local.database import Database
 from mindtrace.jobs.local.holder import LOOK_AGAIN, LocalHolder
-from mindtrace.jobs.local.presence import RESULTS, SLOTS, FilePresence, MemoryPresence, queue_bit
+from mindtrace.jobs.local.presence import RESULTS, SLOTS, FilePresence, MemoryPresence
 from mindtrace.jobs.local.transitions import QueueRow
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ class LocalStore:
         self.address = self.database.address
         self.presence = FilePresence(folder) if folder else MemoryPresence()
         self._rows: dict[str, QueueRow] = {}
+        self._holders: weakref.WeakSet[LocalHolder] = weakref.WeakSet()
 
     # queues
 
@@ -85,9 +91,7 @@ class LocalStore:
             for table in ("jobs", "outcomes", "dedup", "queues"):
                 c.execute(f"delete from {table} where queue = ?", (row.queue,))  # noqa: S608
         self._rows.pop(name, None)
-        self.presence.ring(
-            queue_bit(row.queue), SLOTS
-        )  # those who wait on it learn that it is gone
+        self.presence.ring(row.queue, SLOTS)  # those who wait on it learn that it is gone
         self.ring_results()
 
     def queues(self) -> dict[str, Queue]:
@@ -142,7 +146,7 @@ class LocalStore:
         else:
             row = self.row(queue, fresh=True)
             ids = self._publish_checked(row, entries)
-        self.presence.ring(queue_bit(row.queue), len(entries))
+        self.presence.ring(row.queue, len(entries))
         return ids
 
     def _publish_one(self, row: QueueRow, entry: Entry) -> bool:
@@ -150,9 +154,17 @@ class LocalStore:
         values = transitions.values_of(row, entry, self.now())
         with self.database.lock:
             try:
-                return self.database.connection.execute(sql.PUBLISH, values).rowcount == 1
+                connection = self.database.connection
+                if connection.in_transaction:
+                    # a signal handler that publishes while this thread does: not part of it
+                    raise self._busy_here()
+                return connection.execute(sql.PUBLISH, values).rowcount == 1
             except sqlite3.Error as error:
                 raise self.database.translated(error) from error
+
+    def _busy_here(self) -> BackendUnavailableError:
+        reason = "this thread is inside another call of it; do not publish in a signal handler"
+        return BackendUnavailableError(self.backend, self.address, reason, transient=False)
 
     def _publish_checked(self, row: QueueRow, entries: Sequence[Entry]) -> list[str]:
         now = self.now()
@@ -160,7 +172,6 @@ class LocalStore:
             if not c.execute("select 1 from queues where queue = ?", (row.queue,)).fetchone():
                 raise QueueNotFoundError(row.name, self._rows)
             transitions.expire(c, now)
-            transitions.forget_over(c, now)
             if any(entry.dedup_key is not None for entry in entries):
                 return [transitions.add(c, row, entry, now) for entry in entries]
             return transitions.add_all(c, row, entries, now)
@@ -169,7 +180,9 @@ class LocalStore:
 
     def holder(self) -> LocalHolder:
         """Return a new, living hold on this store."""
-        return LocalHolder(self, self._slot())
+        holder = LocalHolder(self, self._slot())
+        self._holders.add(holder)
+        return holder
 
     def _slot(self) -> int:
         """Take a slot, and give back what a dead holder of the same slot had."""
@@ -185,7 +198,7 @@ class LocalStore:
         with self.database.writing() as c:
             lost = transitions.lose(c, slot, options, self.now())
         for queue in set(lost):
-            self.presence.ring(queue_bit(queue), len(lost))
+            self.presence.ring(queue, len(lost))
         self.ring_results()
         return bool(lost)
 
@@ -222,7 +235,7 @@ class LocalStore:
         """Wake holders that wait for a queue, as far as it is known here."""
         row = self._rows.get(queue)
         if row is not None:
-            self.presence.ring(queue_bit(row.queue), count)
+            self.presence.ring(row.queue, count)
 
     def ring_results(self) -> None:
         """Wake those who wait for an outcome."""
@@ -269,7 +282,7 @@ class LocalStore:
         row = self.row(queue, fresh=True)
         with self.database.writing() as c:
             count = transitions.requeue(c, inspection.dead_seqs(c, row, self.now(), job_ids))
-        self.presence.ring(queue_bit(row.queue), count)
+        self.presence.ring(row.queue, count)
         return count
 
     def discard_dead(self, queue: str, job_ids: Sequence[str] | None) -> int:
@@ -303,7 +316,7 @@ class LocalStore:
         slot = self._slot()
         try:
             while True:
-                self.presence.show(slot, RESULTS)
+                self.presence.show(slot, (RESULTS,))
                 found = self.record(job_id)
                 left = end - self.monotonic()
                 if not _unfinished(found) or left <= 0:
@@ -332,7 +345,9 @@ class LocalStore:
         return str(found[0]) if found else None
 
     def close(self) -> None:
-        """Close; a closed store is not used again."""
+        """Close; a closed store is not used again. What its holders hold comes back as lost."""
+        for holder in list(self._holders):
+            holder.abandon()
         self.database.close()
 
 

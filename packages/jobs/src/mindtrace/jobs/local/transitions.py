@@ -70,9 +70,14 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
         added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
     if added and entry.dedup_key is not None:
         c.execute(
-            "insert or replace into dedup (queue, key, seq, id, until) "
-            "select queue, ?, seq, id, ? from jobs where id = ?",
-            (entry.dedup_key, now + entry.dedup_ttl, entry.id),
+            "insert or replace into dedup (queue, key, seq, id, until, look_at) "
+            "select queue, ?, seq, id, ?, ? from jobs where id = ?",
+            (
+                entry.dedup_key,
+                now + entry.dedup_ttl,
+                now + max(entry.dedup_ttl, LOOK_AT_KEYS_EVERY),
+                entry.id,
+            ),
         )
     return entry.id
 
@@ -292,6 +297,9 @@ def expire(c: Connection, now: float) -> None:
 FORGET_AT_ONCE = 1000
 """How many records whose time is over one sweep removes."""
 
+LOOK_AT_KEYS_EVERY = 60.0
+"""Seconds between two looks whether a dedup key still counts."""
+
 
 def anything_over(c: Connection, now: float) -> bool:
     """Tell whether a kept record's time is over."""
@@ -299,7 +307,7 @@ def anything_over(c: Connection, now: float) -> bool:
         c.execute(
             "select exists (select 1 from outcomes where forget_at <= :now) "
             "or exists (select 1 from stored_results where forget_at <= :now) "
-            "or exists (select 1 from dedup where until <= :now)",
+            "or exists (select 1 from dedup where look_at <= :now)",
             {"now": now},
         ).fetchone()[0]
     )
@@ -311,14 +319,31 @@ def forget_over(c: Connection, now: float) -> None:
         "select seq from outcomes where forget_at <= ? limit ?", (now, FORGET_AT_ONCE)
     ).fetchall()
     forget(c, [seq for (seq,) in over])
-    c.execute("delete from stored_results where forget_at <= ?", (now,))
     c.execute(
-        """
-        delete from dedup where (queue, key) in (
-          select d.queue, d.key from dedup d left join jobs j on j.seq = d.seq
-          where d.until <= ? and ifnull(j.state, 3) >= 3 limit ?)
-        """,
+        "delete from stored_results where id in "
+        "(select id from stored_results where forget_at <= ? limit ?)",
         (now, FORGET_AT_ONCE),
+    )
+    _forget_keys(c, now)
+
+
+def _forget_keys(c: Connection, now: float) -> None:
+    """Remove dedup keys that count no longer; look at the others again later."""
+    found = c.execute(
+        """
+        select d.queue, d.key, d.until > :now or ifnull(j.state, 3) < 3 from dedup d
+        left join jobs j on j.seq = d.seq where d.look_at <= :now limit :limit
+        """,
+        {"now": now, "limit": FORGET_AT_ONCE},
+    ).fetchall()
+    later = now + LOOK_AT_KEYS_EVERY
+    c.executemany(
+        "update dedup set look_at = ? where queue = ? and key = ?",
+        [(later, queue, key) for queue, key, counts in found if counts],
+    )
+    c.executemany(
+        "delete from dedup where queue = ? and key = ?",
+        [(queue, key) for queue, key, counts in found if not counts],
     )
 
 
