@@ -133,10 +133,8 @@ def dead_letters(
 
 def dead_seqs(c: Connection, row: QueueRow, now: float, job_ids: Sequence[str] | None) -> list[int]:
     """Return the entries of dead letters of a queue: those named, or all, oldest death first."""
-    statement = (
-        "select o.seq from outcomes o join jobs j on j.seq = o.seq "
-        f"where o.queue = :queue and o.state = 3 and {_ALIVE} "
-    )
+    letters = "select o.seq from outcomes o join jobs j on j.seq = o.seq"
+    statement = f"{letters} where o.queue = :queue and o.state = 3 and {_ALIVE}"
     facts = {"queue": row.queue, "now": now}
     if job_ids is None:
         return [seq for (seq,) in c.execute(f"{statement} order by o.number", facts)]
