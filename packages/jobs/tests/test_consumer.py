@@ -291,11 +291,11 @@ class TestConcurrency:
         assert [each.progress and each.progress.done for each in handles] == [0, 1, 2, 3]
 
     def test_a_second_consume_of_one_object_is_refused(self, orchestrator: Orchestrator) -> None:
-        orchestrator.declare_queue("tasks")
-        consumer = consumer_of(orchestrator, "tasks", nothing)
-        consuming = Background(consumer.consume)
         filled(orchestrator, 1)
-        eventually(lambda: orchestrator.count_queue_messages("tasks") == 0)
+        began = threading.Event()
+        consumer = consumer_of(orchestrator, "tasks", lambda _: began.set())
+        consuming = Background(consumer.consume)
+        began.wait(10)
 
         with pytest.raises(RuntimeError, match="consuming already"):
             consumer.consume()

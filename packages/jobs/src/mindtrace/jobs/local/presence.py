@@ -90,6 +90,10 @@ class Presence(Protocol):
         """Ring one slot of this process; safe in a signal handler."""
         ...
 
+    def close(self) -> None:
+        """Give up everything."""
+        ...
+
 
 class MemoryPresence:
     """Presence within one process, for a store in memory."""
@@ -162,6 +166,9 @@ class MemoryPresence:
         if bell is not None:
             bell.put(None)
 
+    def close(self) -> None:
+        """Do nothing: all ends with the object."""
+
     def _release_left(self) -> None:
         while self._left:
             self.release(self._left.popleft())
@@ -174,6 +181,10 @@ class _LockFile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
         self._own: set[int] = set()
+        self.users = 0
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
     def take(self, slot: int) -> bool:
         # POSIX locks do not conflict inside one process, so its own are looked up in memory
@@ -198,16 +209,30 @@ class _LockFile:
 
 _lock_files: dict[tuple[int, int], _LockFile] = {}
 _lock_files_lock = threading.Lock()
+_unused: deque[_LockFile] = deque()
+"""Lock files that lost a user, to be closed at a better moment than the collector's."""
 
 
 def _lock_file(path: Path) -> _LockFile:
     with _lock_files_lock:
+        _close_unused()
         path.touch(mode=0o600)
         status = path.stat()
         key = (status.st_dev, status.st_ino)
         if key not in _lock_files:
             _lock_files[key] = _LockFile(path)
+        _lock_files[key].users += 1
         return _lock_files[key]
+
+
+def _close_unused() -> None:
+    """Close the files that nobody in this process uses any more."""
+    while _unused:
+        _unused.popleft().users -= 1
+    for key, file in list(_lock_files.items()):
+        if file.users == 0:
+            del _lock_files[key]
+            file.close()
 
 
 _presences: weakref.WeakSet[FilePresence] = weakref.WeakSet()
@@ -220,6 +245,7 @@ def _after_fork() -> None:
     global _lock_files_lock  # noqa: PLW0603 - a lock that a thread of the parent held is of no use
     _lock_files_lock = threading.Lock()
     _lock_files.clear()
+    _unused.clear()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -248,6 +274,27 @@ class FilePresence:
                 self._waiting[slot] = 0
                 return slot
         raise _no_place(str(self._folder))
+
+    def close(self) -> None:
+        """Give up everything; a later use opens it again."""
+        with self._lock:
+            if self._pid != os.getpid():
+                return
+            self._pid = 0
+            for pipe in self._pipes.values():
+                os.close(pipe)
+            self._pipes = {}
+            self._waiting.close()
+            _unused.append(self._locks)
+            with _lock_files_lock:
+                _close_unused()
+
+    def __del__(self) -> None:
+        """Leave the lock file to be closed, without taking a lock: this may be the collector."""
+        if self._pid == os.getpid():
+            for pipe in self._pipes.values():
+                os.close(pipe)
+            _unused.append(self._locks)
 
     def release(self, slot: int) -> None:
         """Give up a slot."""

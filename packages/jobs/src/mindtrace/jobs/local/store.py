@@ -348,6 +348,7 @@ class LocalStore:
         """Close; a closed store is not used again. What its holders hold comes back as lost."""
         for holder in list(self._holders):
             holder.abandon()
+        self.presence.close()
         self.database.close()
 
 

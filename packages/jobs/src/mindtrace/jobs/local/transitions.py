@@ -48,9 +48,11 @@ def add_all(c: Connection, row: QueueRow, entries: Sequence[Entry], now: float) 
     (last,) = c.execute(f"select {sql.LAST_SEQ}").fetchone()
     rows = [(*values_of(row, entry, now), seq) for seq, entry in enumerate(entries, last + 1)]
     if c.executemany(sql.PUBLISH_AT, rows).rowcount != len(rows):
-        for entry in entries:
-            if _make_way(c, row, entry.id, now):
-                c.execute(sql.PUBLISH, values_of(row, entry, now))
+        made_way = [_make_way(c, row, entry.id, now) for entry in entries]
+        if any(made_way):
+            # once more from the start, so that all of them keep their order
+            c.execute("delete from jobs where seq > ?", (last,))
+            c.executemany(sql.PUBLISH_AT, rows)
     return [entry.id for entry in entries]
 
 
@@ -96,6 +98,8 @@ def _make_way(c: Connection, row: QueueRow, job_id: str, now: float) -> bool:
         """,
         (now, job_id),
     ).fetchone()
+    if found is None:
+        return True  # twice in one batch: the first of them has made way already
     seq, queue, state, is_over, name = found
     if is_over:
         forget(c, [seq])
