@@ -280,3 +280,16 @@ class TestInARealProcess:
             )
             assert consumer.consume(1, timeout=10) == 1
         assert lost == [1]
+
+
+def test_a_loop_around_consume_can_tell_that_it_was_stopped(orchestrator: Orchestrator) -> None:
+    orchestrator.declare_queue("tasks")
+    orchestrator.publish("tasks", Job(name="any", payload={}))
+    consumer = consumer_of(orchestrator, "tasks", nothing)
+
+    consumer.consume(num_messages=1)
+    unasked = consumer.stopped
+    consumer.stop()
+    consumer.consume(num_messages=1)
+
+    assert (unasked, consumer.stopped) == (False, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from math import isnan
 from typing import Any
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from jobs_support import Pair, Sum, sums
 from pydantic import BaseModel, ConfigDict
 
-from mindtrace.jobs import Job, JobSchema, JobType, JobValidationError, PayloadTooLargeError, wire
+from mindtrace.jobs import (
+    Job,
+    JobSchema,
+    JobType,
+    JobValidationError,
+    Orchestrator,
+    PayloadTooLargeError,
+    handler,
+    wire,
+)
 from mindtrace.jobs.backend import Delivery, Entry, QueueOptions
 from mindtrace.jobs.publishing import PLAIN, PublishOptions, Target, entries_of
 
@@ -189,3 +199,27 @@ def test_options_in_time_become_seconds() -> None:
     at = datetime.fromtimestamp(NOW + 7, UTC)
     assert PublishOptions(at=at).seconds_of_delay(NOW) == pytest.approx(7)
     assert PublishOptions(at=at).seconds_of_delay(NOW + 8) == 0
+
+
+def test_infinities_and_nan_arrive_as_what_they_were(orchestrator: Orchestrator) -> None:
+    class Bounds(BaseModel):
+        low: float | None = None
+        high: float = 0
+        more: list[float] = []
+
+    schema = JobSchema(name="bounds", input_schema=Bounds, output_schema=Bounds)
+    seen: list[Bounds] = []
+
+    @handler(schema)
+    def echo(bounds: Bounds) -> Bounds:
+        seen.append(bounds)
+        return bounds
+
+    sent = Bounds(low=float("-inf"), high=float("inf"), more=[float("nan"), 1])
+    handle = orchestrator.submit(schema, sent)
+    echo.connect(orchestrator)
+    echo.consume_until_empty()
+
+    for got in (seen[0], handle.result(timeout=1)):
+        assert (got.low, got.high, got.more[1]) == (float("-inf"), float("inf"), 1)
+        assert isnan(got.more[0])

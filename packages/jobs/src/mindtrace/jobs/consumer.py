@@ -163,6 +163,11 @@ class Consumer(MindtraceABC):
         if self.consumer_backend is not None:
             self.consumer_backend.stop()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the last `consume` ended because of `stop` or a signal: a loop around it ends."""
+        return self.consumer_backend is not None and self.consumer_backend.stopped
+
     def close(self) -> None:
         """Stop and disconnect; the object may be connected again."""
         self.stop()

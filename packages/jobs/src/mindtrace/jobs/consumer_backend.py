@@ -54,6 +54,7 @@ class ConsumerBackend(Mindtrace):
         self._prefetch = prefetch_count
         self._handler = handler if isinstance(handler, Handler) or not handler else Handler(handler)
         self._stopping = False
+        self.stopped = False
         self._lanes: list[Lane | AsyncLane] = []
         self._main_lane: Lane | None = None
         self._joining = False
@@ -102,6 +103,7 @@ class ConsumerBackend(Mindtrace):
                     self.logger.warning("A second stop signal came when no handler ran.")
             finally:
                 self._lanes, self._main_lane = [], None
+                self.stopped = self._stopping
                 self._stopping = False  # not before: a stop may come while this one starts
         return quota.handled
 
