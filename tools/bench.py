@@ -41,8 +41,9 @@ MEASURES: dict[str, Callable[[Settings], Iterator[Row]]] = {
 }
 NOTE = """\
 Everybody takes turns; a ratio is the median over the rounds, with its quartiles. The machine may be
-busy with other things: trust ratios more than rates, and compare inside one table only. Peers get
-and give JSON text; litequeue and persist-queue acknowledge, huey deletes a job when it is taken."""
+busy with other things: trust ratios more than rates, and compare inside one table only. Peers are
+given a dict and write it their own way (huey: as a call of a task; its storage alone: as JSON);
+litequeue and persist-queue acknowledge, huey deletes a job when it is taken."""
 STOPPED = 130
 
 
