@@ -316,6 +316,37 @@ class TestSignalsInOurOwnCode:
         assert handled == 0
         eventually(lambda: bench.counts() == (2, 0, 0))
 
+    def test_a_third_one_after_an_interrupted_handler_does_not_keep_what_is_held(
+        self, bench: Bench
+    ) -> None:
+        bench.publish(3)
+
+        def stop(times: int) -> None:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def run(_: Any) -> None:
+            bench.store.hooks["close"] = lambda: stop(1)
+            stop(2)
+
+        bench.consumer(run).consume(prefetch=3)
+
+        bench.store.hooks.clear()
+        assert bench.counts() == (3, 0, 0)
+
+    def test_outcomes_survive_a_fetch_that_fails_for_good(self, bench: Bench) -> None:
+        bench.publish(1)
+        bench.store.transient = False
+
+        def run(_: Any) -> None:
+            bench.store.away = {"receive"}
+
+        with pytest.raises(BackendUnavailableError):
+            bench.consumer(run).consume(prefetch=1)
+
+        bench.store.away.clear()
+        assert bench.counts() == (0, 0, 0), "it was settled on the way out"
+
 
 class TestStaleSettles:
     def test_a_refused_settle_is_told_in_the_log(

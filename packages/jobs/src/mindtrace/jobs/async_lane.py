@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mindtrace.jobs.errors import BackendUnavailableError
+from mindtrace.jobs.errors import BackendUnavailableError, QueueNotFoundError
 from mindtrace.jobs.execution import LOOK_EVERY, Execution
 from mindtrace.jobs.lane import Link
 
@@ -95,9 +95,15 @@ class AsyncLane:
             if not fetch.done():
                 self._gather()
                 await self._settle_done()
-        deliveries = await fetch
-        if deliveries is None:
-            self._done += outcomes
+        deliveries = None
+        try:
+            deliveries = await fetch
+        except QueueNotFoundError:
+            outcomes = []  # they are safe: this is told after the commit
+            raise
+        finally:
+            if deliveries is None:
+                self._done += outcomes
         return deliveries
 
     async def _collect(self) -> None:

@@ -14,7 +14,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from mindtrace.jobs.backend import Delivery, Holder, Settlement, Store
-from mindtrace.jobs.errors import BackendUnavailableError, StaleDeliveryError
+from mindtrace.jobs.errors import (
+    BackendUnavailableError,
+    QueueNotFoundError,
+    StaleDeliveryError,
+)
 from mindtrace.jobs.execution import Execution, current
 from mindtrace.jobs.prefetch import HOLD_SECONDS, Quota, Window
 
@@ -171,6 +175,7 @@ class Lane:
             self._loop()
             finished = True
         finally:
+            self._execution.end()  # from here on a further stop signal must not interrupt
             current.reset(token)
             if self._watch is not None:
                 self._watch.close()
@@ -196,9 +201,15 @@ class Lane:
             if reserved == 0:
                 return
             settlements = taken(self._done)
-            deliveries = self._link.exchange(reserved, settlements)
-            if deliveries is None:
-                self._done.extendleft(reversed(settlements))
+            deliveries = None
+            try:
+                deliveries = self._link.exchange(reserved, settlements)
+            except QueueNotFoundError:
+                settlements = []  # they are safe: this is told after the commit
+                raise
+            finally:
+                if deliveries is None:
+                    self._done.extendleft(reversed(settlements))
             count = len(deliveries or ())
             plan.quota.give_back(reserved - count, 0)  # others need not wait for this batch
             handled = self._run_batch(deliveries) if deliveries else 0
