@@ -1,6 +1,8 @@
-"""Settings that all tests share: how hard Hypothesis searches."""
+"""Settings that all tests share: how hard Hypothesis searches, and who shares a process."""
 
 import os
+
+import pytest
 
 try:
     from hypothesis import settings
@@ -11,3 +13,20 @@ else:
     settings.register_profile("default", settings(), deadline=None)
     settings.register_profile("stress", settings(), deadline=None, max_examples=2000)
     settings.load_profile("stress" if os.environ.get("MINDTRACE_STRESS") else "default")
+
+
+TOGETHER = {"test_mutations.py"}
+"""Modules whose tests share what is costly to find out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that start a server of their own run in one process, and share that server.
+
+    They come first: a process that began with them at the end would leave the others idle.
+    """
+    for item in items:
+        own = [name for name in getattr(item, "fixturenames", ()) if name.startswith("own_")]
+        own += TOGETHER & {item.path.name}
+        if own:
+            item.add_marker(pytest.mark.xdist_group(own[0]))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)

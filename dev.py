@@ -60,6 +60,9 @@ def adjust_environment() -> None:
     os.environ.pop("VIRTUAL_ENV", None)
     if "PIP_CERT" in os.environ:
         os.environ.setdefault("SSL_CERT_FILE", os.environ["PIP_CERT"])
+    # Else, where bytecode is not written (as in many containers), each process that tests launch
+    # would compile the libraries again.
+    os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
     # Without certificates of its own (a bare container) the machine is better off with uv's.
     if sys.platform == "darwin" or ssl.get_default_verify_paths().cafile:
         os.environ.setdefault("UV_SYSTEM_CERTS", "1")
@@ -110,6 +113,8 @@ def synchronise(uv: str) -> None:
         done = synchronise_from(indexes()[0], uv, everything)
     if done.returncode != 0:
         fail("uv could not fill .venv", done)
+    # the same for our own, which uv does not compile; what cannot be written is done without
+    run(PYTHON, "-m", "compileall", "-qq", "packages", "tools")
 
 
 def synchronise_from(index: str, uv: str, what: list[str]) -> "CompletedProcess[str]":

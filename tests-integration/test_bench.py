@@ -9,11 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tools.services.catalogue import RABBITMQ, REDIS
+from tools.services.rabbitmq import RabbitMQServer
+from tools.services.redis import RedisServer
 
 pytestmark = pytest.mark.process
 
@@ -40,6 +45,28 @@ MEASURES = {
     ],
 }
 
+ON_SERVERS = ("publish", "publish_many", "consume", "latency", "idle", "memory", "takeover")
+"""The measures of Redis and RabbitMQ, in order; the peers are left out, they must be installed."""
+
+TAKEOVER = "takeover after SIGKILL of the holder, slowest of 1"
+ON_SERVER = ("--only", "publish_many,idle", "--rounds", "1", "--count", "20", "--backend")
+RESULT = "round trip, submit -> result(), p50"
+
+
+OF_CLUSTERS = {
+    "quick_start": ["quick start, from python to result, slowest of 1"],
+    "latency": [
+        "submit_job -> completed, one at a time, p50",
+        "submit_job -> completed, one at a time, p99",
+    ],
+    "throughput": ["submit_jobs of 20 -> all completed"],
+    "takeover": [
+        f"SIGKILL of a worker {who} -> its job runs again, slowest of 1"
+        for who in ("launched anew by its node", "beside an idle one")
+    ],
+    "memory": ["RSS growth of the manager over 50 jobs"],
+}
+
 
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "tools.bench", *words]
@@ -58,6 +85,18 @@ def bench(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 def measures(found: dict[str, Any]) -> list[str]:
     return [row["measure"] for row in found["rows"]]
+
+
+def measured_on(backend: str) -> list[str]:
+    """Return what is measured on a server, in order."""
+    rows = [row for name in ON_SERVERS for row in MEASURES[name]]
+    if backend == "redis":
+        takeover = TAKEOVER.replace(", slowest", ", lease 3 s, slowest")
+        both = takeover.replace("the holder", "the holder and its keeper")
+        rows[rows.index(TAKEOVER) :] = [takeover, both]
+    else:
+        rows.remove(RESULT)  # it keeps no results
+    return rows
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
@@ -83,6 +122,77 @@ def test_every_measure_is_printed_and_written_as_json(tmp_path: Path, durability
         assert row["verdict"] in ({"ok", "MISSED"} if row["bar"] else {""})
     assert "peers: skipped, --no-peers" in done.stdout
     assert list(folder.iterdir()) == []
+
+
+def test_a_cluster_is_measured_beside_its_jobs_alone(tmp_path: Path) -> None:
+    words = ("--only", "latency", "--json", "-", "--folder", str(tmp_path))
+
+    done = bench("cluster", "--quick", *words)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert measures(found) == OF_CLUSTERS["latency"]
+    assert all(row["who"] == "jobs alone" and row["against"]["value"] for row in found["rows"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+@pytest.mark.redis
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("backend", ["local", "redis", "distributed"])
+def test_every_measure_of_a_cluster_is_taken(backend: str, tmp_path: Path) -> None:
+    done = bench(
+        *("cluster", "--backend", backend, "--quick", "--json", "-", "--folder", str(tmp_path))
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert measures(found) == [row for name in OF_CLUSTERS for row in OF_CLUSTERS[name]]
+    assert {row["verdict"] for row in found["rows"] if row["bar"]} <= {"ok", "MISSED"}
+    assert list(tmp_path.iterdir()) == []
+    assert "@" not in done.stdout  # no credentials
+
+
+def test_a_backend_that_a_package_is_not_measured_on_is_refused() -> None:
+    done = bench("cluster", "--backend", "rabbitmq")
+
+    assert done.returncode == 2
+    assert "cluster: not measured on 'rabbitmq', but on local, redis, distributed" in done.stderr
+
+
+SERVERS = [
+    pytest.param("redis", marks=pytest.mark.redis),
+    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+]
+
+
+@pytest.mark.parametrize("backend", SERVERS)
+def test_every_measure_of_a_server_is_taken(backend: str) -> None:
+    done = bench("--backend", backend, "--quick", "--no-peers", "--json", "-")
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert measures(found) == measured_on(backend)
+    assert found["skipped"] == {"peers": "--no-peers"}
+    assert found["facts"]["server"]
+    assert {row["verdict"] for row in found["rows"] if row["bar"]} <= {"ok", "MISSED"}
+    assert "@" not in done.stdout  # no credentials
+
+
+@pytest.mark.parametrize("backend", SERVERS)
+def test_a_measure_that_a_server_does_not_have_is_refused(backend: str) -> None:
+    done = bench("--backend", backend, "--only", "depth")
+
+    assert done.returncode == 2
+    assert f"'depth' is not measured on {backend}" in done.stderr
+
+
+def test_durability_is_of_the_local_backend() -> None:
+    done = bench("--backend", "redis", "--durability", "full")
+
+    assert done.returncode == 2
+    assert "--durability is of the local backend" in done.stderr
 
 
 def test_one_measure_as_json_on_the_output(tmp_path: Path) -> None:
@@ -113,18 +223,55 @@ def test_unknown_words_are_refused() -> None:
     done = bench("--only", "speed")
 
     assert done.returncode == 2
-    assert "there is no 'speed'; there are publish, publish_many, consume" in done.stderr
+    assert "'speed' is not measured on local; publish, publish_many, consume" in done.stderr
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_file_and_no_process(tmp_path: Path, sent: signal.Signals) -> None:
-    words = command("--quick", "--only", "import,takeover", "--folder", str(tmp_path))
+    words = ("--quick", "--only", "import,takeover", "--folder", str(tmp_path))
+
+    output = interrupted("takeover", sent, *words)
+
+    assert "import mindtrace.jobs, beyond pydantic" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_leaves_nothing_on_a_redis(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+
+    output = interrupted("idle", signal.SIGINT, *ON_SERVER, "redis", **{REDIS.variable: server.url})
+
+    assert "publish_many (1000)" in output
+    assert server.ctl("KEYS", "*") == []
+
+
+def test_a_signal_leaves_nothing_on_a_rabbitmq(
+    own_rabbitmq: Callable[..., RabbitMQServer],
+) -> None:
+    server = own_rabbitmq()
+
+    output = interrupted(
+        "idle", signal.SIGINT, *ON_SERVER, "rabbitmq", **{RABBITMQ.variable: server.url}
+    )
+
+    assert "publish_many (1000)" in output
+    assert server.ctl("list_queues", "name").split() in ([], ["name"])
+    assert not [name for name in server.ctl("list_exchanges", "name").split() if "bench" in name]
+
+
+def interrupted(measure: str, sent: signal.Signals, *words: str, **environment: str) -> str:
+    """Interrupt a measure while it has processes; check that they end, and return the output."""
     running = subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(*words),
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with running:
         assert running.stderr is not None
-        while "takeover" not in running.stderr.readline():
+        while measure not in running.stderr.readline():
             assert running.poll() is None
         process = psutil.Process(running.pid)
         while not (children := process.children(recursive=True)):
@@ -132,8 +279,6 @@ def test_a_signal_leaves_no_file_and_no_process(tmp_path: Path, sent: signal.Sig
         threading.Event().wait(0.3)  # in the middle of things, rather than of starting a process
         running.send_signal(sent)
         output, errors = running.communicate(timeout=30)
-
     assert running.returncode == 130, errors
-    assert "import mindtrace.jobs, beyond pydantic" in output
     assert not any(child.is_running() for child in children)
-    assert list(tmp_path.iterdir()) == []
+    return output

@@ -19,7 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
+from mindtrace.cluster.__main__ import app as cluster_command
+from mindtrace.cluster.run_script.settings import RunScriptSettings
+from mindtrace.cluster.settings import ClusterSettings
 from mindtrace.jobs.lifecycle import TRANSITIONS, JobState
 from mindtrace.jobs.testing import BackendContract
 
@@ -33,10 +38,11 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.glob("packages/*/README.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
+    ROOT / "samples" / "README.md",
 ]
 LIFE_CYCLE = ROOT / "docs" / "job-life-cycle.md"
 DECISIONS = sorted(ROOT.glob("docs/adr/[0-9]*.md"))
-RULES = 22
+RULES = 23
 
 
 class Block(NamedTuple):
@@ -99,14 +105,38 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
             run(tmp_path, "-m", "pytest", *options, block.file)
 
 
-def run(folder: Path, *words: str) -> None:
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("page", "backend"),
+    [
+        pytest.param("README.md", "redis", marks=pytest.mark.redis),
+        pytest.param("docs/guides/moving-to-another-backend.md", "redis", marks=pytest.mark.redis),
+        pytest.param(
+            "docs/guides/moving-to-another-backend.md", "rabbitmq", marks=pytest.mark.rabbitmq
+        ),
+    ],
+)
+def test_the_python_of_a_page_runs_on_a_server_that_a_setting_names(
+    request: pytest.FixtureRequest, tmp_path: Path, page: str, backend: str
+) -> None:
+    url = request.getfixturevalue(f"{backend}_url")
+    script = "\n".join(block.text for block in python_of(ROOT / page))
+    assert "Orchestrator()" in script, "the page takes its backend from the setting"
+    (tmp_path / "page.py").write_text(script, encoding="utf-8")
+
+    run(tmp_path, "page.py", MINDTRACE_JOBS__BACKEND_URL=url)
+
+    assert not (tmp_path / "state").exists(), "nothing is kept on this machine instead"
+
+
+def run(folder: Path, *words: str, **env: str) -> None:
     """Run Python in a folder, with all state in it; fail with what it said."""
     strange = ("MINDTRACE_", "PYTEST_", "COV_")
     inherited = {name: it for name, it in os.environ.items() if not name.startswith(strange)}
     done = subprocess.run(
         [sys.executable, "-W", "error", *words],
         cwd=folder,
-        env=inherited | {"MINDTRACE_DIR_PATHS__ROOT": str(folder / "state")},
+        env=inherited | {"MINDTRACE_DIR_PATHS__ROOT": str(folder / "state")} | env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -128,7 +158,7 @@ def test_a_file_of_a_page_is_used_on_it(page: Path) -> None:
 
 
 def test_the_quick_start_is_short() -> None:
-    (quick_start,) = python_of(ROOT / "README.md")
+    quick_start, *_ = python_of(ROOT / "README.md")
 
     assert len([line for line in quick_start.text.splitlines() if line.strip()]) <= 25
 
@@ -168,6 +198,8 @@ def problem_of(words: list[str]) -> str | None:
             exists = importlib.util.find_spec(module) is not None
         case ["python" | "python3", file, *_] if file.startswith(("samples/", "tools/")):
             exists = (ROOT / file).exists()
+        case ["mindtrace-cluster", verb, *rest]:
+            return problem_of_cluster_command(verb, rest)
         case [file, *_] if file.startswith(("./", ".ci/")):
             exists = os.access(ROOT / file, os.X_OK)
         case _:
@@ -185,12 +217,27 @@ def problem_of_script(name: str, rest: list[str]) -> str | None:
                 run_tests.parse(rest)
             case "bench":
                 bench.parse(rest)
-            case "sample" if rest and not list(ROOT.glob(f"samples/*/{rest[0]}.py")):
+            case "sample" if rest and not (
+                list(ROOT.glob(f"samples/*/{rest[0]}.py"))
+                or (ROOT / "samples" / f"{rest[0]}.py").exists()
+            ):
                 return f"there is no sample {rest[0]!r}"
             case _:
                 pass
     except SystemExit:
         return f"{name} does not take {shlex.join(rest)}"
+    return None
+
+
+def problem_of_cluster_command(verb: str, rest: list[str]) -> str | None:
+    command = get_command(cluster_command)
+    assert isinstance(command, TyperGroup)
+    if verb not in command.commands:
+        return f"there is no command {verb!r}"
+    try:
+        command.commands[verb].make_context(verb, rest)
+    except Exception as error:  # noqa: BLE001 - of a module that is not always the same
+        return f"{verb} does not take it: {error}"
     return None
 
 
@@ -216,6 +263,9 @@ def test_a_wrong_command_is_noticed() -> None:
         "pip install mindtrace-jobs[paper]",
         "python -m no_such_module",
         "python samples/no_such_sample.py",
+        "mindtrace-cluster worker",
+        "mindtrace-cluster node --host 10.0.0.1",
+        "mindtrace-cluster manager --post 8002",
         ".ci/walk",
     )
 
@@ -271,6 +321,36 @@ def test_the_rules_are_numbered_and_the_contract_has_a_class_for_each() -> None:
 
     assert [int(number) for number in headings] == list(range(1, RULES + 1))
     assert checked == set(range(1, RULES + 1))
+
+
+# the cluster
+
+
+def test_the_table_of_settings_for_commands_has_each_setting() -> None:
+    page = (ROOT / "docs" / "run-script.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", page.rpartition("## Settings")[2], re.MULTILINE)
+
+    named = {name for row in rows for name in re.findall(r"`([A-Z_]+?)(?:__<NAME>)?`", row)}
+    assert {name.upper() for name in RunScriptSettings.model_fields} == named
+
+
+def test_the_table_of_settings_has_each_setting() -> None:
+    rows = table_after(ROOT / "docs" / "cluster.md", "`MINDTRACE_CLUSTER__...`", "effect")
+
+    named = {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row[0])}
+    assert {name.upper() for name in ClusterSettings.model_fields} | {"DEFAULT_REDIS_URL"} == named
+
+
+# samples
+
+
+def test_every_sample_is_on_the_page_of_samples() -> None:
+    page = ROOT / "samples" / "README.md"
+
+    linked = set(re.findall(r"\]\((\w+/\w+\.py)\)", page.read_text(encoding="utf-8")))
+
+    samples = {path.relative_to(page.parent) for path in page.parent.glob("*/*.py")}
+    assert linked == {path.as_posix() for path in samples}
 
 
 # pages

@@ -213,19 +213,97 @@ def test_a_small_sample_explains_itself_and_leaves_nothing_behind(
     assert list(place.cwd.iterdir()) == []
 
 
-def test_the_quick_start_runs_on_the_backend_of_a_url(place: Place) -> None:
-    done = place.run("quickstart.py", "--backend-url", "sqlite:///./jobs")
+BACKENDS = [
+    "local",
+    pytest.param("redis", marks=pytest.mark.redis),
+    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+]
+
+
+def url_of(request: pytest.FixtureRequest, backend: str) -> str:
+    """Return where a sample is to keep its jobs; a server is asked for only where it is needed."""
+    url: str = (
+        "sqlite:///./jobs" if backend == "local" else request.getfixturevalue(f"{backend}_url")
+    )
+    return url
+
+
+def complaints(stderr: str) -> list[str]:
+    """Return what was said on the standard error, but for how this machine's Redis is set up."""
+    setup = "appendonly off: a restart loses jobs", "maxmemory-policy"
+    return [line for line in stderr.splitlines() if not any(each in line for each in setup)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_quick_start_is_the_same_on_every_backend(
+    request: pytest.FixtureRequest, place: Place, backend: str
+) -> None:
+    done = place.run("quickstart.py", "--backend-url", url_of(request, backend))
+
+    assert (done.returncode, complaints(done.stderr)) == (0, [])
+    lines = [re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", line) for line in done.stdout.splitlines()]
+    assert lines == [
+        "published ID",
+        "published ID",
+        "3 jobs wait in queue 'maths_quickstart'",
+        "consumed: multiply(7.0, 3.0) = 21.0",
+        "consumed: add(40.0, 2.0) = 42.0",
+        "dead letter ID: KeyError: 'divide'",
+    ]
+
+
+@pytest.mark.redis
+@pytest.mark.rabbitmq
+def test_one_consumer_gets_the_engine_of_each_backend(
+    place: Place, redis_url: str, rabbitmq_url: str
+) -> None:
+    urls = ["memory://", redis_url, rabbitmq_url]
+
+    done = place.run(
+        "example_new_consumer.py", *(word for url in urls for word in ("--backend-url", url))
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert "consumed: add(40.0, 2.0) = 42.0" in done.stdout
+    assert done.stdout == (
+        "✓ Local: success - Created LocalConsumerBackend\n"
+        "✓ Redis: success - Created RedisConsumerBackend\n"
+        "✓ RabbitMQ: success - Created RabbitMQConsumerBackend\n"
+    )
+    assert list(place.cwd.iterdir()) == []
 
 
-def test_a_producer_and_a_consumer_meet_in_a_folder(place: Place) -> None:
-    produced = place.run("producer.py", "--jobs", "3")
-    assert "published 3 jobs; 3 wait now" in produced.stdout
+def test_a_backend_that_is_away_is_told_by_its_address_without_the_password(place: Place) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+
+        done = place.run(
+            "example_new_consumer.py",
+            *("--backend-url", "memory://"),
+            *("--backend-url", f"redis://:sesame@{address}"),
+            *("--backend-url", f"amqp://user:sesame@{address}"),
+        )
+
+    here, redis, rabbitmq = done.stdout.splitlines()
+    assert here == "✓ Local: success - Created LocalConsumerBackend"
+    assert redis.startswith("✗ Redis: failed - The redis backend at ")
+    assert rabbitmq.startswith("✗ RabbitMQ: failed - The rabbitmq backend at ")
+    assert address in redis
+    assert address in rabbitmq
+    assert "sesame" not in done.stdout + done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_producer_and_a_consumer_meet_wherever_a_url_says(
+    request: pytest.FixtureRequest, place: Place, backend: str
+) -> None:
+    where = ("--backend-url", url_of(request, backend))
+    produced = place.run("producer.py", "--jobs", "3", *where)
+    assert "published 3 jobs; 3 wait now" in produced.stdout, produced.stderr
 
     with subprocess.Popen(
-        [sys.executable, SAMPLES / "consumer.py"],
+        [sys.executable, SAMPLES / "consumer.py", *where],
         cwd=place.cwd,
         env=place.env,
         stdout=subprocess.PIPE,
@@ -233,13 +311,39 @@ def test_a_producer_and_a_consumer_meet_in_a_folder(place: Place) -> None:
     ) as consumer:
         assert consumer.stdout is not None
         heard = [consumer.stdout.readline() for _ in range(3)]
-        place.run("producer.py", "--jobs", "1")
+        place.run("producer.py", "--jobs", "1", *where)
         heard.append(consumer.stdout.readline())
         consumer.send_signal(signal.SIGINT)
         rest, _ = consumer.communicate()
 
     assert [line.split()[-1] for line in heard] == ["1", "2", "3", "1"]
     assert (rest, consumer.returncode) == ("4 jobs done\n", 0)
+
+
+def test_producer_and_consumer_meet_in_a_folder_unless_told_otherwise(place: Place) -> None:
+    produced = place.run("producer.py", "--jobs", "2")
+    consumed = place.run("consumer.py", "--until-empty")
+
+    assert "published 2 jobs; 2 wait now" in produced.stdout
+    assert consumed.stdout.endswith("2 jobs done\n")
+    assert [each.name for each in place.cwd.iterdir()] == ["demo-jobs"]
+
+
+@pytest.mark.rabbitmq
+def test_priorities_on_rabbitmq(place: Place, rabbitmq_url: str) -> None:
+    done = place.run("priorities_rabbitmq.py", "--backend-url", rabbitmq_url)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    refused, *order = done.stdout.splitlines()
+    assert refused.startswith("refused: ")
+    assert order == [
+        "in this order:",
+        "   10  fix the leak",
+        "    5  answer mail",
+        "    5  call back",
+        "    1  tidy up",
+        "    0  read",
+    ]
 
 
 # index_files.py: what it finds
@@ -456,7 +560,7 @@ def test_after_ctrl_c_the_same_command_goes_on_with_what_is_left(place: Place, l
 
 
 def test_a_run_interrupted_again_and_again_loses_nothing(place: Place, large: Path) -> None:
-    for _ in range(3):
+    for _ in range(2):
         with Terminal(place, large) as terminal:
             terminal.read_until(r"1,000 files in")
             terminal.press_ctrl_c()

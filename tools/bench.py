@@ -1,8 +1,9 @@
-"""Measure: `ds bench: jobs [--backend local] [--only publish,consume] [--json FILE] ...`.
+"""Measure: `ds bench: jobs [--backend redis] [--only publish,consume] [--json FILE] ...`,
+`ds bench: services`, or `ds bench: cluster [--backend distributed]`.
 
-Everything is measured beside plain `sqlite3` in the same run, in turns, and given as a ratio. Times
-of one machine at one moment say little; compare inside one table. `--strict` makes a missed bar a
-failure.
+Everything is measured beside the plain library (`sqlite3`, `redis-py`, `pika`; FastAPI and httpx)
+in the same run, in turns, and given as a ratio. Times of one machine at one moment say little;
+compare inside one table. `--strict` makes a missed bar a failure.
 """
 
 import argparse
@@ -10,8 +11,10 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +27,13 @@ from tools.benchmarks.memory import memory
 from tools.benchmarks.peers import peers
 from tools.benchmarks.report import Row, table
 from tools.benchmarks.settings import Settings, SkippedError
+from tools.benchmarks.stage import Stage
+from tools.benchmarks.stages import BACKENDS, STAGES, AnyStage, stage_of
 from tools.benchmarks.takeover import takeover
 from tools.benchmarks.throughput import consume, publish, publish_many
+from tools.services.ladder import UnavailableError
 
-MEASURES: dict[str, Callable[[Settings], Iterator[Row]]] = {
+MEASURES: dict[str, Callable[[Stage], Iterator[Row]]] = {
     "publish": publish,
     "publish_many": publish_many,
     "consume": consume,
@@ -41,9 +47,7 @@ MEASURES: dict[str, Callable[[Settings], Iterator[Row]]] = {
 }
 NOTE = """\
 Everybody takes turns; a ratio is the median over the rounds, with its quartiles. The machine may be
-busy with other things: trust ratios more than rates, and compare inside one table only. Peers are
-given a dict and write it their own way (huey: as a call of a task; its storage alone: as JSON);
-litequeue and persist-queue acknowledge, huey deletes a job when it is taken."""
+busy with other things: trust ratios more than rates, and compare inside one table only."""
 STOPPED = 130
 
 
@@ -64,13 +68,23 @@ class Found:
 def main(words: list[str]) -> int:
     """Measure, print, and return the exit code."""
     asked = parse(words)
-    settings = settings_of(asked)
-    found = Found(facts(settings.folder))
-    found.facts |= {"synchronous": settings.synchronous, "rounds": settings.rounds}
     signal.signal(signal.SIGTERM, _stop)
     try:
+        with ExitStack() as stack:
+            stage = stage_of(asked.module, asked.backend)(settings_of(asked), stack)
+            return report(asked, stage)
+    except UnavailableError as error:
+        progress(str(error))
+        return 1
+
+
+def report(asked: argparse.Namespace, stage: AnyStage) -> int:
+    """Take the measures, print what came out, and return the exit code."""
+    found = Found(facts() | stage.facts())
+    found.facts["rounds"] = stage.settings.rounds
+    try:
         for name in asked.only:
-            measure(name, settings, found)
+            measure(name, stage, found)
         code = int(bool(found.failed) or (asked.strict and found.missed()))
     except KeyboardInterrupt:
         progress("stopped")
@@ -78,16 +92,16 @@ def main(words: list[str]) -> int:
     if asked.json:
         write_json(asked.json, found)
     if asked.json != "-":
-        print_all(found)
+        print_all(found, stage.note)
     return code
 
 
-def measure(name: str, settings: Settings, found: Found) -> None:
+def measure(name: str, stage: AnyStage, found: Found) -> None:
     """Take one measure; one that fails does not take the others with it."""
     progress(f"{name} ...")
     try:
         # row by row: those before an interruption count
-        found.rows.extend(MEASURES[name](settings))
+        found.rows.extend(measures_of(stage)[name](stage))
     except SkippedError as reason:
         found.skipped[name] = str(reason)
     except Exception as error:  # noqa: BLE001 - told here, and in the exit code
@@ -95,14 +109,26 @@ def measure(name: str, settings: Settings, found: Found) -> None:
         found.failed[name] = f"{type(error).__name__}: {error}"
 
 
+# Any: each package's measures take a stage of that package
+def measures_of(stage: AnyStage) -> Mapping[str, Callable[[Any], Iterator[Row]]]:
+    """Return what can be measured on a stage."""
+    if isinstance(stage, Stage):
+        return MEASURES
+    # slow to load
+    found: Mapping[str, Any] = import_module(f"tools.benchmarks.{stage.folder}.measures").MEASURES
+    return found
+
+
 def parse(words: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="ds bench:", description=__doc__)
-    parser.add_argument("module", nargs="?", choices=["jobs"], default="jobs")
-    parser.add_argument("--backend", choices=["local"], default="local")
-    parser.add_argument("--durability", choices=["normal", "full"], default="normal")
+    parser.add_argument("module", nargs="?", choices=tuple(STAGES), default="jobs")
+    parser.add_argument("--backend", choices=BACKENDS, default="local")
     parser.add_argument(
-        "--only", type=names, default=list(MEASURES), help=", ".join(MEASURES), metavar="MEASURES"
+        "--durability", choices=["normal", "full"], help="of the local backend; normal by default"
+    )
+    parser.add_argument(
+        "--only", type=names, help="which, with commas between them", metavar="MEASURES"
     )
     parser.add_argument("--no-peers", action="store_true", help="leave other libraries out")
     parser.add_argument(
@@ -116,12 +142,26 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", type=folder, help="where to work; decides the file system")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there, - for the output")
     parser.add_argument("--strict", action="store_true", help="exit code 1 when a bar is missed")
-    return parser.parse_args(words)
+    asked = parser.parse_args(words)
+    if asked.backend not in STAGES[asked.module]:
+        parser.error(
+            f"{asked.module}: not measured on {asked.backend!r}, but on "
+            f"{', '.join(STAGES[asked.module])}"
+        )
+    measures = stage_of(asked.module, asked.backend).measures
+    asked.only = asked.only or measures
+    for name in asked.only:
+        if name not in measures:
+            what = "services" if asked.module == "services" else asked.backend
+            parser.error(f"{name!r} is not measured on {what}; {', '.join(measures)} are")
+    if asked.durability and (asked.module, asked.backend) != ("jobs", "local"):
+        parser.error("--durability is of the local backend; a server has its own settings")
+    return asked
 
 
 def names(text: str) -> list[str]:
     """Split the value of --only."""
-    return _each_of(text, MEASURES)
+    return text.split(",")
 
 
 def queue_types(text: str) -> tuple[str, ...]:
@@ -157,7 +197,11 @@ def folder(text: str) -> Path:
 
 def settings_of(asked: argparse.Namespace) -> Settings:
     """Return the sizes that the command line asks for."""
-    settings = Settings(folder=asked.folder, synchronous=asked.durability, peers=not asked.no_peers)
+    settings = Settings(
+        folder=asked.folder,
+        synchronous=asked.durability or "normal",
+        peers=not asked.no_peers,
+    )
     if asked.quick:
         settings = settings.quick()
     chosen: dict[str, Any] = {"queue_types": asked.queue_types, "rounds": asked.rounds}
@@ -166,10 +210,10 @@ def settings_of(asked: argparse.Namespace) -> Settings:
     return replace(settings, **{name: value for name, value in chosen.items() if value})
 
 
-def print_all(found: Found) -> None:
+def print_all(found: Found, note: str) -> None:
     """Print what a person reads."""
     print(", ".join(f"{name} {value}" for name, value in found.facts.items()))
-    print(NOTE, end="\n\n")
+    print(NOTE, note, sep="\n", end="\n\n")
     print(table(found.rows))
     for name, reason in found.skipped.items():
         print(f"{name}: skipped, {reason}")

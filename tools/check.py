@@ -48,8 +48,10 @@ def steps() -> Iterator[Step]:
     yield Step("imports", [tool("lint-imports")])
     yield Step("spelling", [tool("typos")])
     yield Step("lock", [commands.uv(), "lock", "--check"])
-    if (commands.ROOT / "docker-compose.yml").exists() and shutil.which("docker"):
+    if composes():
         yield Step("compose file", ["docker", "compose", "config", "--quiet"])
+    else:
+        print("left out: compose file, there is no `docker compose` here")
 
 
 def repairs() -> Iterator[Step]:
@@ -66,6 +68,13 @@ def packaging() -> Iterator[Step]:
 def tool(name: str) -> str:
     """Find a tool beside the running Python."""
     return str(Path(sys.executable).parent / name)
+
+
+def composes() -> bool:
+    """Tell whether Docker is here with its plugin for compose files; an engine is not needed."""
+    if shutil.which("docker") is None:
+        return False
+    return commands.run("docker", "compose", "version").returncode == 0
 
 
 def run_all(steps: Iterable[Step]) -> list[str]:

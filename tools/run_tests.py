@@ -1,7 +1,8 @@
 """Run the tests: `ds test: [modules] [--unit | --integration | --stress] [pytest's own arguments]`.
 
 A module is the name of a folder in packages/. Without one, all packages and tests-integration run;
-without a kind, everything but stress. Words may come in any order.
+without a kind, everything but stress. Words may come in any order. Servers that tests need are
+found or started, and installed if all else fails; `--no-install` keeps the system as it is.
 """
 
 import argparse
@@ -14,13 +15,16 @@ import pytest
 
 from tools.commands import ROOT
 
-NEEDS_MORE = "process or integration or redis or rabbitmq"
+NEEDS_MORE = "process or integration or redis or rabbitmq or docker"
 KINDS = {
     None: "not stress",
     "unit": f"not ({NEEDS_MORE} or stress)",
     "integration": f"({NEEDS_MORE}) and not stress",
     "stress": "stress",
 }
+WORKERS = 4
+"""Processes that share the whole run: more than processors, for most tests wait for something."""
+
 # Options of pytest that take the next word, which is then no module.
 TAKES_A_WORD = re.compile(
     r"-[ncoprW]|--(maxfail|durations|timeout|cov-report|cov-fail-under|junit-?xml|ignore(-glob)?"
@@ -36,14 +40,22 @@ class Selection(NamedTuple):
     modules: list[str]
     expression: str
     passed_on: list[str]
+    may_install: bool = True
 
 
 def main(words: list[str]) -> int:
     """Run the selected tests and return pytest's exit code."""
     asked = parse(words)
-    os.environ.update(environment(asked.kind))
+    os.environ.update(environment(asked))
     os.chdir(ROOT)
-    arguments = ["-m", asked.expression, *asked.passed_on, *folders(asked)]
+    arguments = [
+        *plugins(asked),
+        *workers(asked),
+        "-m",
+        asked.expression,
+        *asked.passed_on,
+        *folders(asked),
+    ]
     code = int(pytest.main(arguments))
     if code == pytest.ExitCode.NO_TESTS_COLLECTED:
         print(f"No tests match: {' '.join(words) or 'everything'}. That is counted as a failure.")
@@ -54,8 +66,12 @@ def parse(words: list[str]) -> Selection:
     """Sort the words into ours, modules, and pytest's."""
     parser = argparse.ArgumentParser(
         prog="ds test:",
-        usage="%(prog)s [module ...] [--unit | --integration | --stress] [pytest arguments]",
-        description=f"Modules: {', '.join(modules())}.",
+        usage="%(prog)s [module ...] [--unit | --integration | --stress] [--no-install]"
+        " [pytest arguments]",
+        description=f"Modules: {', '.join(modules())}. A server that tests need is taken from"
+        " MINDTRACE_TEST_REDIS_URL, MINDTRACE_TEST_RABBITMQ_URL or MINDTRACE_TEST_DOCKER_HOST, or"
+        " found where it usually is, or started from a binary, or in Docker, or installed with"
+        " apt-get.",
         allow_abbrev=False,
     )
     kinds = parser.add_mutually_exclusive_group()
@@ -65,10 +81,11 @@ def parse(words: list[str]) -> Selection:
         ("stress", "only the tests that take minutes, with a deeper random search"),
     ):
         kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=what)
+    parser.add_argument("--no-install", action="store_true", help="do not call apt-get")
     known, rest = parser.parse_known_args(words)
     chosen, markers, passed_on = sort_out(rest)
     expression = " and ".join(f"({each})" for each in [*markers, KINDS[known.kind]])
-    return Selection(known.kind, chosen, expression, passed_on)
+    return Selection(known.kind, chosen, expression, passed_on, not known.no_install)
 
 
 def sort_out(words: list[str]) -> tuple[list[str], list[str], list[str]]:
@@ -119,9 +136,29 @@ def folders(asked: Selection) -> list[str]:
     return found
 
 
-def environment(kind: str | None) -> dict[str, str]:
-    """Return the settings a kind of test needs; the addresses of test servers belong here too."""
-    return {"MINDTRACE_STRESS": "1"} if kind == "stress" else {}
+def plugins(asked: Selection) -> list[str]:
+    """Load what finds test servers, unless nothing selected can need one."""
+    return [] if asked.kind == "unit" else ["-p", "tools.services.plugin"]
+
+
+def workers(asked: Selection) -> list[str]:
+    """Run everything in several processes, unless somebody says how: most tests wait for something.
+
+    Those that start a server of their own share one process, and so that server.
+    """
+    everything = not asked.modules and asked.kind in {None, "integration"} and folders(asked)
+    said = any(
+        re.match(r"-[nsx]|--(pdb|dist|numprocesses|capture)", word) for word in asked.passed_on
+    )
+    return ["-n", str(WORKERS), "--dist", "loadgroup"] if everything and not said else []
+
+
+def environment(asked: Selection) -> dict[str, str]:
+    """Return the settings that a kind of test needs; the servers add theirs."""
+    settings = {"MINDTRACE_TEST_MAY_INSTALL": "1" if asked.may_install else "0"}
+    if asked.kind == "stress":
+        settings["MINDTRACE_STRESS"] = "1"
+    return settings
 
 
 def refuse(why: str) -> NoReturn:

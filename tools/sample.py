@@ -1,6 +1,7 @@
 """Run a sample by its name: `ds sample: index_files [arguments of the sample]`.
 
-Without a name the main sample runs, and gets all the arguments.
+Where two folders have one of that name, say which: `cluster/quickstart`. Without a name the main
+sample runs, and gets all the arguments.
 """
 
 import os
@@ -13,7 +14,9 @@ MAIN = "index_files"
 
 def main(words: list[str]) -> None:
     """Become the sample."""
-    samples = {path.stem: path for path in sorted(ROOT.glob("samples/*/*.py"))}
+    found = sorted(ROOT.glob("samples/*/*.py"))
+    samples = {path.stem: path for path in found}
+    samples |= {f"{path.parent.name}/{path.stem}": path for path in found}
     name, rest = (words[0], words[1:]) if words and words[0] in samples else (MAIN, words)
     os.execv(sys.executable, [sys.executable, str(samples[name]), *rest])
 

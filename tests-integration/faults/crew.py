@@ -15,11 +15,16 @@ from typing import Any, Self
 
 from journal import Journal, Line
 from orders import Orders
+from places import Place
 
-from mindtrace.jobs import LocalClient, Orchestrator
+from mindtrace.jobs import Orchestrator
+from mindtrace.jobs.backend import QueueType
 from mindtrace.jobs.testing.waiting import eventually
+from tools.services.server import OwnServer
 
 HERE = Path(__file__).parent
+LEASE = 2.0
+"""Seconds after which Redis gives the jobs of a vanished holder to others."""
 
 
 class Nursery:
@@ -80,6 +85,7 @@ class Nursery:
                 facts = json.loads(text)
                 if "started" in facts:
                     self._started.append(facts["started"])
+                    self._codes.pop(facts["started"], None)  # numbers of processes come round again
                 else:
                     self._codes[facts["ended"]] = facts["code"]
             wait = 0.0
@@ -88,10 +94,11 @@ class Nursery:
 class Worker:
     """One started process."""
 
-    def __init__(self, crew: "Crew", pid: int, orders: Orders) -> None:
+    def __init__(self, crew: "Crew", pid: int, orders: Orders, after: float) -> None:
         self.pid = pid
         self.orders = orders
         self._crew = crew
+        self._after = after
 
     @property
     def code(self) -> int | None:
@@ -130,7 +137,8 @@ class Worker:
 
     def lines(self, phase: str | None = None) -> list[Line]:
         """Return what it wrote into the journal."""
-        return self._crew.journal.lines(phase, self.pid)
+        lines = self._crew.journal.lines(phase, self.pid)
+        return [each for each in lines if each.at > self._after]
 
     def wait_for(self, phase: str, count: int = 1, *, within: float = 20.0) -> Line:
         """Wait until it wrote so many lines of a phase, and return the last of them."""
@@ -147,19 +155,57 @@ class Worker:
 
 
 class Crew:
-    """The workers of one test, with the folder they share and the journal they write.
+    """The workers of one test, with the place of their jobs and the journal they write.
 
     Attributes:
-        orchestrator: the test's own connection to that folder.
+        folder: where the jobs are, on Local; files of the test lie beside it.
+        place: where the jobs are, on a server.
+        orchestrator: the test's own connection to them.
     """
 
-    def __init__(self, nursery: Nursery, folder: Path, journal: Path) -> None:
+    def __init__(
+        self,
+        nursery: Nursery,
+        folder: Path,
+        *,
+        place: Place | None = None,
+        server: OwnServer | None = None,
+    ) -> None:
         self.nursery = nursery
         self.folder = folder
-        self.journal = Journal(journal)
-        self.orchestrator = Orchestrator(LocalClient(folder))
+        self.journal = Journal(folder.with_name("journal"))
+        self._place = place
+        self._server = server
+        self.orchestrator = Orchestrator(self.place.open())
         self.workers: list[Worker] = []
-        self._errors = journal.with_name("errors")
+        self._errors = folder.with_name("errors")
+
+    @property
+    def place(self) -> Place:
+        """Where the jobs are."""
+        return self._place or Place.folder(self.folder)
+
+    @property
+    def server(self) -> OwnServer:
+        """The server, which the test may kill and must start again."""
+        assert self._server is not None, "Local has no server"
+        return self._server
+
+    @property
+    def name(self) -> str:
+        """The name of the backend, for the test's own words."""
+        return self.place.backend + (" with a ledger" if self.place.ledger else "")
+
+    @property
+    def knows_jobs(self) -> bool:
+        """Whether the backend knows each job by its id, and so keeps one entry of each."""
+        return self.orchestrator.backend.capabilities.job_identity
+
+    def declare(self, queue: str = "work", kind: QueueType | None = None, **options: Any) -> None:
+        """Declare a queue with a short lease, and with outcomes kept where that can be."""
+        kept = {"keep_result": True} if self.knows_jobs else {}
+        options = {"max_deliveries": 10_000, "lease": LEASE, **kept, **options}
+        self.orchestrator.declare_queue(queue, kind, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -180,9 +226,11 @@ class Crew:
         self.journal.close()
 
     def start(self, orders: Orders) -> Worker:
-        """Start a worker in this crew's folder."""
-        orders = replace(orders, folder=str(self.folder), journal=str(self.journal.path))
-        worker = Worker(self, self.nursery.start(orders, self._errors), orders)
+        """Start a worker on this crew's jobs."""
+        place = orders.place or self.place
+        orders = replace(orders, place=place, journal=str(self.journal.path))
+        began = time.monotonic()
+        worker = Worker(self, self.nursery.start(orders, self._errors), orders, began)
         self.workers.append(worker)
         return worker
 
@@ -191,6 +239,15 @@ class Crew:
         worker = self.start(Orders(role="consume", **orders))
         worker.wait_for("ready")
         return worker
+
+    def publisher(self, **orders: Any) -> Worker:
+        """Start a patient publisher, which ends when `gate("publisher")` is opened."""
+        until = str(self.gate("publisher"))
+        return self.start(Orders(role="publish", patient=True, until=until, **orders))
+
+    def gate(self, name: str = "gate") -> Path:
+        """Return a file that is not there yet; making it lets those go on who wait for it."""
+        return self.folder.with_name(name)
 
     def story(self, last: int = 40) -> str:
         """Return the end of the journal and of the workers' stderr, for a failed assert."""

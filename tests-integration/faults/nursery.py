@@ -16,6 +16,8 @@ from typing import Any
 import workers
 from orders import Orders
 
+from mindtrace.jobs.loading import load_backend
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -85,4 +87,6 @@ def _answer(facts: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    for name in ("redis", "rabbitmq"):
+        load_backend(name)  # slow: once here, and not in each worker
     main()

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, Self
 
+from places import Place
 from pydantic import TypeAdapter
 
 Mode = Literal["plain", "threads", "async"]
@@ -17,6 +18,7 @@ class Orders:
 
     Attributes:
         role: what it does, see `workers.py`.
+        place: where the jobs are; the crew's place unless said.
         mode: how a consumer runs its handler: one at a time, in threads, or on an event loop.
         concurrency: how many threads or tasks, unless it is one at a time.
         die_at: the moment at which it kills itself with SIGKILL ...
@@ -26,11 +28,14 @@ class Orders:
         linger: whether its process lives on after `consume` has returned.
         batch: how many jobs a publisher publishes at once.
         batches: how many batches it publishes; 0 for no end.
+        until: a file whose coming ends a publisher.
+        patient: whether it publishes a batch again when the backend was away.
+        seconds: how long the handlers of its jobs take, one after the other.
         rounds: folders that a racer opens, one after the other.
     """
 
     role: Literal["consume", "publish", "race"]
-    folder: str = ""
+    place: Place | None = None
     journal: str = ""
     queues: tuple[str, ...] = ("work",)
     mode: Mode = "plain"
@@ -44,6 +49,9 @@ class Orders:
     linger: bool = False
     batch: int = 1
     batches: int = 0
+    until: str = ""
+    patient: bool = False
+    seconds: tuple[float, ...] = (0.0,)
     rounds: tuple[str, ...] = ()
 
     def to_json(self) -> str:

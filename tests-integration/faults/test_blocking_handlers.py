@@ -3,19 +3,18 @@
 from pathlib import Path
 
 import pytest
-from crew import Crew
+from crew import LEASE, Crew
 from orders import Mode
+from places import REDIS
 
 from mindtrace.jobs import Job
 from mindtrace.jobs.testing.waiting import eventually
 
-LEASES = 2.0
-"""Seconds after which a dead holder's jobs would have been taken over."""
-
 
 @pytest.mark.parametrize(
-    "seconds", [3 * LEASES, pytest.param(30.0, marks=pytest.mark.stress)], ids="{:g}s".format
+    "seconds", [3 * LEASE, pytest.param(30.0, marks=pytest.mark.stress)], ids="{:g}s".format
 )
+@pytest.mark.parametrize("crew", ["local", REDIS], indirect=True)
 @pytest.mark.parametrize(
     ("mode", "action"), [("plain", "hold interpreter"), ("async", "block")], ids=["gil", "loop"]
 )
@@ -23,7 +22,7 @@ def test_a_handler_that_blocks_its_process_keeps_its_job(
     crew: Crew, mode: Mode, action: str, seconds: float
 ) -> None:
     """C code holds the interpreter's lock, or a plain call blocks the event loop."""
-    crew.orchestrator.declare_queue("work", keep_result=True)
+    crew.declare()
     busy = crew.consumer(mode=mode)
     job_id = crew.orchestrator.publish(
         "work", Job(name="work", payload={"do": action, "seconds": seconds})
@@ -35,7 +34,7 @@ def test_a_handler_that_blocks_its_process_keeps_its_job(
     eventually(lambda: crew.orchestrator.handle(job_id).status == "completed")
 
     held: float = busy.lines("held")[0].facts["seconds"]
-    assert held > max(2 * LEASES, 0.5 * seconds), f"it only blocked for {held:.1f} s"
+    assert held > max(2 * LEASE, 0.5 * seconds), f"it only blocked for {held:.1f} s"
     record = crew.orchestrator.backend.store.record(job_id)
     assert record is not None
     assert (record.delivery, record.lost) == (1, 0)

@@ -16,7 +16,7 @@ from mindtrace.jobs.testing.waiting import eventually, pause
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT]
 BOTH = pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda each: each.name)
 MODES: list[Mode] = ["plain", "threads", "async"]
-PROMPT = 1.5
+PROMPT = 5.0
 """Seconds that stand for "at once" on a shared, loaded machine."""
 
 

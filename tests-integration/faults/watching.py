@@ -116,4 +116,6 @@ class WatchedHolder:
         for each in settlements:
             held = each.delivery
             phase = "refused" if (held.entry, held.delivery) in refused else "settled"
-            self._journal.write(phase, held.id, held.delivery, verdict=each.verdict)
+            self._journal.write(
+                phase, held.id, held.delivery, entry=held.entry, verdict=each.verdict
+            )

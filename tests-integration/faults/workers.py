@@ -7,21 +7,27 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 from handlers import AsyncDoer, Doer
 from journal import Journal
 from orders import Orders
+from places import Place
 from watching import Fate, WatchedStore
 
-from mindtrace.jobs import BackendUnavailableError, Job, LocalClient, Orchestrator
-
-if TYPE_CHECKING:
-    from mindtrace.jobs.local import LocalStore
+from mindtrace.jobs import (
+    BackendUnavailableError,
+    DuplicateJobError,
+    Job,
+    LocalClient,
+    Orchestrator,
+)
 
 LINGER = 60.0
+PAUSE = 0.005
+"""Seconds for each job that a patient publisher waits, so that consumers can keep up with it."""
 
 
 def work(orders: Orders) -> int:
@@ -54,9 +60,9 @@ class _ToJournal(logging.Handler):
 
 
 def _consume(orders: Orders, journal: Journal) -> None:
-    client = LocalClient(orders.folder)
+    client = _place(orders).open()
     fate = Fate(orders.die_at, orders.die_after)
-    client.store = cast("LocalStore", WatchedStore(client.store, journal, fate))
+    client.store = cast("Any", WatchedStore(client.store, journal, fate))
     orchestrator = Orchestrator(client)
     doer = (AsyncDoer if orders.mode == "async" else Doer)(journal, fate, orchestrator)
     doer.connect(orchestrator, orders.queues[0])
@@ -101,22 +107,55 @@ def _in_thread(consume: Callable[[], int]) -> int:
     return handled[0]
 
 
+def _place(orders: Orders) -> Place:
+    assert orders.place is not None, "the crew says where"
+    return orders.place
+
+
 def _publish(orders: Orders, journal: Journal) -> None:
     """Publish batch after batch; say which before and after each."""
-    orchestrator = Orchestrator(LocalClient(orders.folder))
+    orchestrator = Orchestrator(_place(orders).open())
     journal.write("ready")
     number = 0
     while number < orders.batches or not orders.batches:
+        if orders.until and Path(orders.until).exists():
+            break
         name = f"{os.getpid()}-{number}"
-        payload = {"do": "work", "seconds": 0.0}
+        payload = {"do": "work", "seconds": orders.seconds[number % len(orders.seconds)]}
         jobs = [
             Job(name="work", payload=payload, id=f"{name}-{place}") for place in range(orders.batch)
         ]
-        journal.write("publishing", name)
-        orchestrator.publish_many(orders.queues[0], jobs)
-        journal.write("published", name)
+        journal.write("publishing", name, count=len(jobs))
+        if orders.patient:
+            _publish_patiently(orchestrator, orders.queues[0], jobs, journal)
+            threading.Event().wait(PAUSE * orders.batch)
+        else:
+            orchestrator.publish_many(orders.queues[0], jobs)
+        journal.write("published", name, count=len(jobs))
         number += 1
     orchestrator.close()
+
+
+def _publish_patiently(
+    orchestrator: Orchestrator, queue: str, jobs: Sequence[Job], journal: Journal
+) -> None:
+    """Publish the same jobs until that succeeds, as the docs tell users to."""
+    while True:
+        try:
+            orchestrator.publish_many(queue, jobs)
+        except BackendUnavailableError as error:
+            if not error.transient:
+                raise
+            journal.write("away", text=str(error))
+        except DuplicateJobError as error:
+            # an earlier call did succeed, and the job has finished since
+            journal.write("there already", error.job_id)
+            if len(jobs) > 1:
+                for each in jobs:
+                    _publish_patiently(orchestrator, queue, [each], journal)
+            return
+        else:
+            return
 
 
 def _race(orders: Orders, journal: Journal) -> None:

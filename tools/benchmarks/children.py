@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -23,11 +23,14 @@ PATIENCE = 60.0
 class Child:
     """A process that is spoken to in lines."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
         # a group of its own: Ctrl-C ends this process, which then ends its children
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0,

@@ -1,4 +1,4 @@
-"""Who takes turns: the protocol that ours, the raw floor and the peers all follow."""
+"""Who takes turns: the protocol that ours, the raw floors and the peers all follow."""
 
 from typing import Protocol
 
@@ -7,16 +7,20 @@ FILL_AT_ONCE = 1000
 
 
 class Contestant(Protocol):
-    """A queue on SQLite. What is timed returns the seconds it took."""
+    """A queue. What is timed returns the seconds it took."""
 
     name: str
 
     def publish(self, count: int) -> float:
-        """Add jobs, one call and one commit each."""
+        """Add jobs, one call each, every one safe when its call returns."""
         ...
 
     def publish_many(self, count: int) -> float:
         """Add jobs many at a time."""
+        ...
+
+    def fill(self, count: int) -> None:
+        """Add jobs that are to be consumed, by the fastest way there is."""
         ...
 
     def consume(self, count: int) -> float:
@@ -28,5 +32,14 @@ class Contestant(Protocol):
         ...
 
     def close(self) -> None:
-        """Close files and end processes."""
+        """Close files and connections, and end processes."""
+        ...
+
+
+class Peer(Contestant, Protocol):
+    """Another library's queue."""
+
+    @property
+    def label(self) -> str:
+        """The library with its version, and how its worker is set where there was a choice."""
         ...

@@ -2,47 +2,46 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
 
 from tools.benchmarks.contestants import Contestant
-from tools.benchmarks.floor import Floor
-from tools.benchmarks.ours import Ours
 from tools.benchmarks.report import Row, rates
-from tools.benchmarks.settings import Settings
-from tools.benchmarks.throughput import one_by_one
+from tools.benchmarks.stage import Pair, Stage
 from tools.benchmarks.turns import take_turns
 
-Opener = Callable[[Path], Contestant]
 
-
-def depth(settings: Settings) -> Iterator[Row]:
+def depth(stage: Stage) -> Iterator[Row]:
     """Publish and consume while many jobs wait, against few; the floor does so too."""
-    for queue_type in settings.queue_types:
-        opener = partial(Ours, synchronous=settings.synchronous, queue_type=queue_type)
-        yield from _deep_and_shallow(settings, queue_type, opener, 0.8)
-    opener = partial(Floor, synchronous=settings.synchronous)
-    yield from _deep_and_shallow(settings, "the raw floor itself", opener, None)
+    for queue_type in stage.settings.queue_types:
+        with ExitStack() as stack:
+            pair = _filled(stack, stage, lambda pair: pair.ours, queue_type)
+            yield _deep_and_shallow(stage, pair, queue_type, stage.bars.depth)
+    with ExitStack() as stack:
+        pair = _filled(stack, stage, lambda pair: pair.floor)
+        yield _deep_and_shallow(stage, pair, "the raw floor itself", None)
 
 
-def _deep_and_shallow(
-    settings: Settings, what: str, opener: Opener, bar: float | None
-) -> Iterator[Row]:
-    shallow, deep = settings.depths
-    count = one_by_one(settings)
+def _deep_and_shallow(stage: Stage, pair: list[Contestant], what: str, bar: float | None) -> Row:
+    shallow, deep = stage.settings.depths
+    count = stage.one_by_one
 
     def work(contestant: Contestant) -> float:
         return contestant.publish(count) + contestant.consume(count)
 
-    with ExitStack() as stack:
-        pair = [_filled(stack, settings, opener, waiting) for waiting in (deep, shallow)]
-        mine, theirs = take_turns(pair, work, settings.rounds)
+    mine, theirs = take_turns(pair, work, stage.settings.rounds)
     measure = f"depth {deep:,}, publish + consume, {what}"
-    yield rates(measure, count, mine, theirs, who=f"depth {shallow:,}:", bar=bar)
+    return rates(measure, count, mine, theirs, who=f"depth {shallow:,}:", bar=bar)
 
 
-def _filled(stack: ExitStack, settings: Settings, opener: Opener, waiting: int) -> Contestant:
-    contestant = opener(stack.enter_context(settings.new_folder()))
-    stack.callback(contestant.close)
-    contestant.publish_many(waiting)
-    return contestant
+def _filled(
+    stack: ExitStack,
+    stage: Stage,
+    chosen: Callable[[Pair], Contestant],
+    queue_type: str | None = None,
+) -> list[Contestant]:
+    """Open two, the deep one first."""
+    both: list[Contestant] = []
+    for waiting in reversed(stage.settings.depths):
+        contestant = chosen(stack.enter_context(stage.both(queue_type)))
+        contestant.fill(waiting)
+        both.append(contestant)
+    return both

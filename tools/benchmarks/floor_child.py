@@ -1,15 +1,16 @@
-"""A process with the raw floor's consumer: `floor_child <folder> <synchronous>`.
+"""A process with the raw floor's consumer. Its first line describes the floor.
 
-It waits for orders: `take` claims one row and says its number and when it had it, `cpu` tells the
-CPU time that was used, a number consumes so many rows.
+It waits for orders: `take` takes one job and says its number and when it had it, `cpu` tells the
+CPU time that was used, a number consumes so many jobs.
 """
 
+import json
 import os
 import sys
 import time
-from pathlib import Path
+from typing import Any
 
-from tools.benchmarks.floor import Floor
+from tools.benchmarks.floors import opened
 
 
 def say(text: str) -> None:
@@ -17,16 +18,19 @@ def say(text: str) -> None:
     os.write(1, f"{text}\n".encode())
 
 
-def main(folder: str, synchronous: str) -> None:
+def started(job: Any) -> None:
+    """Say which job began, and when."""
+    began = time.monotonic_ns()
+    say(f"{job['number']} {began}")
+
+
+def main() -> None:
     """Obey until the standard input ends."""
-    floor = Floor(Path(folder), "full" if synchronous == "full" else "normal")
+    floor = opened(**json.loads(sys.stdin.readline()))
     for line in sys.stdin:
         order = line.strip()
         if order == "take":
-            claimed = floor.claim(1)
-            began = time.monotonic_ns()
-            say(f"{claimed[0][1]['number']} {began}")
-            floor.delete(claimed)
+            floor.take(started)
         elif order == "cpu":
             say(str(time.process_time_ns()))
         else:
@@ -35,4 +39,4 @@ def main(folder: str, synchronous: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from tools.benchmarks.report import Bar, Figure, Row
-from tools.benchmarks.settings import Settings
+from tools.benchmarks.stage import Stage
 from tools.commands import ROOT
 
 _PROGRAM = """
@@ -26,9 +26,11 @@ print(*(after - before for before, after in zip(times, times[1:])))
 """
 
 
-def imports(settings: Settings) -> Iterator[Row]:
+def imports(stage: Stage) -> Iterator[Row]:
     """Import in fresh interpreters; the first one, which may compile, does not count."""
-    pydantic, bare, names = zip(*[_once() for _ in range(settings.imports + 1)][1:], strict=True)
+    pydantic, bare, names = zip(
+        *[_once() for _ in range(stage.settings.imports + 1)][1:], strict=True
+    )
     used = [one + more for one, more in zip(bare, names, strict=True)]
     yield _row("import mindtrace.jobs, beyond pydantic", bare, pydantic)
     yield _row("the same, with Consumer, LocalClient, Orchestrator", used, pydantic)

@@ -1,6 +1,7 @@
 """How soon an idle consumer in another process starts a job, and how soon its result is read.
 
-The floor's consumer sleeps in a read of a pipe, into which its publisher writes after the commit.
+The floor's consumer waits at the store, or where a store wakes nobody in a read of a pipe, into
+which its publisher writes after the commit.
 """
 
 import random
@@ -10,13 +11,12 @@ from statistics import median, quantiles
 from time import monotonic_ns
 from typing import NamedTuple
 
-from tools.benchmarks.children import Child, pause, python
-from tools.benchmarks.floor import Floor
+from tools.benchmarks.children import Child, pause
+from tools.benchmarks.floors.base import Floor
 from tools.benchmarks.ours import Ours
-from tools.benchmarks.pair import both
 from tools.benchmarks.payload import QUEUE, SCHEMA, Shot
-from tools.benchmarks.report import Bar, Figure, Row
-from tools.benchmarks.settings import Settings
+from tools.benchmarks.report import Figure, Row, limit
+from tools.benchmarks.stage import Stage
 
 PAUSES = (0.02, 0.05)
 """Seconds between two jobs, from and to: the consumer is idle again by then."""
@@ -31,25 +31,27 @@ class Times(NamedTuple):
     heard: int
 
 
-def latency(settings: Settings) -> Iterator[Row]:
+def latency(stage: Stage) -> Iterator[Row]:
     """Send one job at a time, ours and the floor's in turn."""
     starts: list[Times] = []
     raw: list[Times] = []
     results: list[int] = []
-    with both(settings) as (ours, floor, place), ExitStack() as stack:
-        child = stack.enter_context(python("our_child", "report", *place))
-        plain = stack.enter_context(python("floor_child", *place))
-        for number in range(settings.samples + WARM_UP):
-            starts.append(_ours(ours, child, number))
-            raw.append(_raw(floor, plain, number))
-            results.append(_result(ours, child, number))
+    with stage.both() as pair, ExitStack() as stack:
+        child = stack.enter_context(pair.our_child("report"))
+        plain = stack.enter_context(pair.floor_child())
+        for number in range(stage.settings.samples + WARM_UP):
+            starts.append(_ours(pair.ours, child, number))
+            raw.append(_raw(pair.floor, plain, number))
+            if stage.with_results:
+                results.append(_result(pair.ours, child, number))
     mine = [times.started for times in starts[WARM_UP:]]
     floors = [times.started for times in raw[WARM_UP:]]
     what = "publish -> handler started, idle consumer, "
-    yield _row(what + "p50", median(mine), median(floors), 5.0)
-    yield _row(what + "p99", _p99(mine), _p99(floors), 20.0)
-    heard = median(times.heard for times in raw[WARM_UP:])
-    yield _row("round trip, submit -> result(), p50", median(results[WARM_UP:]), heard, None)
+    yield _row(what + "p50", median(mine), median(floors), stage.bars.p50)
+    yield _row(what + "p99", p99(mine), p99(floors), stage.bars.p99)
+    if results:
+        heard = median(times.heard for times in raw[WARM_UP:])
+        yield _row("round trip, submit -> result(), p50", median(results[WARM_UP:]), heard, None)
 
 
 def _ours(ours: Ours, child: Child, number: int) -> Times:
@@ -60,10 +62,13 @@ def _ours(ours: Ours, child: Child, number: int) -> Times:
 
 
 def _raw(floor: Floor, child: Child, number: int) -> Times:
+    if floor.waits:
+        child.say("take")
     body = _next_shot(number).model_dump_json()
     sent = monotonic_ns()
     floor.insert(body)
-    child.say("take")
+    if not floor.waits:
+        child.say("take")
     return _times(child, number, sent)
 
 
@@ -90,16 +95,17 @@ def _times(child: Child, number: int, sent: int) -> Times:
     return Times(int(began) - sent, monotonic_ns() - sent)
 
 
-def _p99(values: Sequence[float]) -> float:
+def p99(values: Sequence[float]) -> float:
+    """Return what one in a hundred is above."""
     return quantiles(values, n=100, method="inclusive")[-1]
 
 
-def _row(measure: str, ours: float, raw: float, limit: float | None) -> Row:
+def _row(measure: str, ours: float, raw: float, most: float | None) -> Row:
     return Row(
         measure=measure,
         ours=Figure(ours / 1e6, "ms"),
         who="raw",
         against=Figure(raw / 1e6, "ms"),
         ratio=ours / raw,
-        bar=None if limit is None else Bar("<=", Figure(limit, "ms")),
+        bar=limit("<=", most, "ms"),
     )

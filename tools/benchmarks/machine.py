@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -11,15 +10,12 @@ import psutil
 from tools.commands import run
 
 
-def facts(folder: Path | None) -> dict[str, str | int | float]:
+def facts() -> dict[str, str | int | float]:
     """Return what a reader needs to know of the machine, by name."""
-    place = (folder or Path(tempfile.gettempdir())).resolve()
     return {
         "cores": _cores(),
         "load": round(psutil.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "filesystem": _filesystem(place),
         "revision": _revision(),
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -32,8 +28,9 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _filesystem(place: Path) -> str:
-    """Return the type of the file system that a folder is on."""
+def filesystem(folder: Path | None) -> str:
+    """Return the type of the file system that a folder is on, or that of temporary files."""
+    place = (folder or Path(tempfile.gettempdir())).resolve()
     found = [
         (len(each.mountpoint), each.fstype)
         for each in psutil.disk_partitions(all=True)

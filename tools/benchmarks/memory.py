@@ -4,42 +4,41 @@ from collections.abc import Iterator
 
 import psutil
 
-from tools.benchmarks.children import Child, python
+from tools.benchmarks.children import Child
 from tools.benchmarks.contestants import Contestant
-from tools.benchmarks.pair import both
-from tools.benchmarks.report import Bar, Figure, Row
-from tools.benchmarks.settings import Settings
+from tools.benchmarks.report import Figure, Row, limit
+from tools.benchmarks.stage import Stage
 
 PATIENCE = 600.0
 
 
-def memory(settings: Settings) -> Iterator[Row]:
+def memory(stage: Stage) -> Iterator[Row]:
     """Look at the resident memory after a first thousand jobs and after very many."""
-    early, late = settings.settled, settings.lasting
-    with both(settings) as (ours, floor, place):
-        with python("our_child", "count", *place) as child:
-            first, last = _sizes(ours, child, early, late)
-        with python("floor_child", *place) as plain:
-            raw_first, raw_last = _sizes(floor, plain, early, late)
+    early, late = stage.settings.settled, stage.settings.lasting
+    with stage.both() as pair:
+        with pair.our_child("count") as child:
+            first, last = _sizes(pair.ours, child, early, late)
+        with pair.floor_child() as plain:
+            raw_first, raw_last = _sizes(pair.floor, plain, early, late)
     yield Row(
         measure=f"RSS of a consumer process after {late:,} jobs",
         ours=Figure(last, "MiB"),
         who="raw",
         against=Figure(raw_last, "MiB"),
         ratio=last / raw_last,
-        bar=Bar("<=", Figure(45, "MiB")),
+        bar=limit("<=", stage.bars.memory, "MiB"),
     )
     yield Row(
         measure=f"RSS growth from job {early:,} to job {late:,}",
         ours=Figure(last - first, "MiB"),
         who="raw",
         against=Figure(raw_last - raw_first, "MiB"),
-        bar=Bar("<", Figure(10, "MiB")),
+        bar=limit("<", stage.bars.growth, "MiB"),
     )
 
 
 def _sizes(publisher: Contestant, child: Child, early: int, late: int) -> tuple[float, float]:
-    publisher.publish_many(late)
+    publisher.fill(late)
     return _after(child, early), _after(child, late - early)
 
 

@@ -1,16 +1,17 @@
-"""A process with our consumer: `our_child report|hold|count <folder> <synchronous>`.
+"""A process with our consumer: `our_child report|hold|count`. Its first line describes the client.
 
 report: says the number of each job and when its handler began. hold: the same, and never ends a
-job. count: consumes as many jobs as each line on its standard input says.
+job. count: consumes as many jobs as each further line on its standard input says.
 """
 
+import json
 import os
 import sys
 import threading
 import time
-from pathlib import Path
 
-from mindtrace.jobs import Consumer, JobDict, LocalClient, Orchestrator
+from mindtrace.jobs import Consumer, JobDict, Orchestrator
+from mindtrace.jobs.loading import backend_from_args
 from tools.benchmarks.payload import QUEUE, SCHEMA
 
 
@@ -51,10 +52,9 @@ def obey() -> None:
     os._exit(0)
 
 
-def main(mode: str, folder: str, synchronous: str) -> None:
+def main(mode: str) -> None:
     """Consume until the standard input ends."""
-    durability = "full" if synchronous == "full" else "normal"
-    orchestrator = Orchestrator(LocalClient(Path(folder), durability=durability))
+    orchestrator = Orchestrator(backend_from_args(json.loads(sys.stdin.readline())))
     orchestrator.register(SCHEMA)
     kinds = {"report": Reporting, "hold": Holding, "count": Counting}
     consumer = kinds[mode](QUEUE)

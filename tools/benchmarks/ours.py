@@ -1,13 +1,12 @@
-"""Ours: `Orchestrator` and `Consumer` on a `LocalClient`, with the defaults that a user gets."""
+"""Ours: `Orchestrator` and `Consumer` on a client, with the defaults that a user gets."""
 
 from itertools import cycle, islice
-from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from mindtrace.jobs import Consumer, JobDict, LocalClient, Orchestrator, job_from_schema
+from mindtrace.jobs import Consumer, JobDict, Orchestrator, OrchestratorBackend, job_from_schema
 from tools.benchmarks.contestants import FILL_AT_ONCE
 from tools.benchmarks.payload import QUEUE, SCHEMA, Shot, shots
-from tools.benchmarks.settings import Synchronous
 
 
 class Nothing(Consumer):
@@ -23,10 +22,10 @@ class Ours:
     name = "mindtrace.jobs"
 
     def __init__(
-        self, folder: Path, synchronous: Synchronous, queue_type: str | None = None
+        self, client: OrchestratorBackend, queue_type: str | None = None, **options: Any
     ) -> None:
-        self.orchestrator = Orchestrator(LocalClient(folder, durability=synchronous))
-        self.orchestrator.register(SCHEMA, queue_type)
+        self.orchestrator = Orchestrator(client)
+        self.orchestrator.register(SCHEMA, queue_type, **options)
         self.consumer = Nothing(QUEUE)
         self.consumer.connect(self.orchestrator)
         self._shots = shots(FILL_AT_ONCE)
@@ -55,6 +54,10 @@ class Ours:
         for inputs in batches:
             self.orchestrator.publish_many(QUEUE, inputs)
         return perf_counter() - began
+
+    def fill(self, count: int) -> None:
+        """Publish inputs, 1000 in a call."""
+        self.publish_many(count)
 
     def consume(self, count: int) -> float:
         """Consume jobs with the handler that does nothing."""

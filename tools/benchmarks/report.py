@@ -24,23 +24,36 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What is asked for: a ratio of at least, or a value of at most (or below) the limit."""
+    """What is asked for: a ratio or a value of at least or at most a limit, or a value below it."""
 
-    kind: Literal["ratio >=", "<=", "<"]
+    kind: Literal["ratio >=", "ratio <=", ">=", "<=", "<"]
     limit: Figure | float
 
     def holds(self, ours: Figure, ratio: float | None) -> bool:
         """Tell whether the bar is met."""
         if not isinstance(self.limit, Figure):
-            return ratio is not None and ratio >= self.limit
+            if ratio is None:
+                return False
+            return ratio >= self.limit if self.kind == "ratio >=" else ratio <= self.limit
         value, limit = ours.value, self.limit.value
-        return value <= limit if self.kind == "<=" else value < limit
+        match self.kind:
+            case ">=":
+                return value >= limit
+            case "<":
+                return value < limit
+            case _:
+                return value <= limit
 
     def __str__(self) -> str:
         """Write it as in the table."""
         if isinstance(self.limit, Figure):
             return f"{self.kind} {self.limit.value:g} {self.limit.unit}"
-        return f">= {self.limit:g}"
+        return f"{self.kind.removeprefix('ratio ')} {self.limit:g}"
+
+
+def limit(kind: Literal["<=", "<"], value: float | None, unit: Unit) -> Bar | None:
+    """Return the bar of a value, or None where nothing is asked."""
+    return None if value is None else Bar(kind, Figure(value, unit))
 
 
 @dataclass(frozen=True, slots=True)

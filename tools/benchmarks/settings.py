@@ -28,6 +28,8 @@ class Settings:
         lasting: jobs after which it is looked at again.
         takeovers: holders that are killed.
         imports: interpreters that are started.
+        starts: clusters that are started.
+        managed: jobs after which a manager's memory is looked at again.
         peers: whether other libraries take part.
     """
 
@@ -44,6 +46,8 @@ class Settings:
     lasting: int = 200_000
     takeovers: int = 5
     imports: int = 10
+    starts: int = 5
+    managed: int = 50_000
     peers: bool = True
 
     def quick(self) -> "Settings":
@@ -60,6 +64,8 @@ class Settings:
             lasting=100,
             takeovers=1,
             imports=1,
+            starts=1,
+            managed=50,
         )
 
     @contextmanager

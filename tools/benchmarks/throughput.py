@@ -4,23 +4,14 @@ from collections.abc import Iterator
 
 from tools.benchmarks.contestants import Contestant
 from tools.benchmarks.ours import Ours
-from tools.benchmarks.pair import both
 from tools.benchmarks.report import Row, rates
-from tools.benchmarks.settings import Settings
+from tools.benchmarks.stage import Stage
 from tools.benchmarks.turns import take_turns
 
-AT_FULL = 5
-"""With an fsync at each commit, turns of single publishes are shorter by this."""
 
-
-def one_by_one(settings: Settings) -> int:
-    """Return how many single publishes make a turn."""
-    return settings.count // (AT_FULL if settings.synchronous == "full" else 1)
-
-
-def publish(settings: Settings) -> Iterator[Row]:
+def publish(stage: Stage) -> Iterator[Row]:
     """Publish typed inputs one by one; then the same as `Job` objects."""
-    count = one_by_one(settings)
+    count = stage.one_by_one
 
     def as_input(contestant: Contestant) -> float:
         took = contestant.publish(count)
@@ -33,33 +24,41 @@ def publish(settings: Settings) -> Iterator[Row]:
         contestant.empty()
         return took
 
-    with both(settings) as pair:
-        mine, theirs = take_turns(pair[:2], as_input, settings.rounds)
-        yield rates("publish, an input a call", count, mine, theirs, who="raw", bar=0.6)
-        mine, theirs = take_turns(pair[:2], as_job, settings.rounds)
+    with stage.both() as pair:
+        mine, theirs = take_turns(pair[:2], as_input, stage.settings.rounds)
+        yield rates(
+            "publish, an input a call", count, mine, theirs, who="raw", bar=stage.bars.publish
+        )
+        mine, theirs = take_turns(pair[:2], as_job, stage.settings.rounds)
         yield rates("publish, job_from_schema a call", count, mine, theirs, who="raw", bar=None)
 
 
-def publish_many(settings: Settings) -> Iterator[Row]:
-    """Publish typed inputs 1000 at a time, beside transactions of 100 rows."""
+def publish_many(stage: Stage) -> Iterator[Row]:
+    """Publish typed inputs 1000 at a time, beside 100 at a time."""
+    count = stage.settings.many
 
     def work(contestant: Contestant) -> float:
-        took = contestant.publish_many(settings.many)
+        took = contestant.publish_many(count)
         contestant.empty()
         return took
 
-    with both(settings) as pair:
-        mine, theirs = take_turns(pair[:2], work, settings.rounds)
-        yield rates("publish_many (1000)", settings.many, mine, theirs, who="raw", bar=0.25)
+    with stage.both() as pair:
+        mine, theirs = take_turns(pair[:2], work, stage.settings.rounds)
+        yield rates(
+            "publish_many (1000)", count, mine, theirs, who="raw", bar=stage.bars.publish_many
+        )
 
 
-def consume(settings: Settings) -> Iterator[Row]:
-    """Consume with a handler that does nothing, beside claims and deletes of 50 rows."""
+def consume(stage: Stage) -> Iterator[Row]:
+    """Consume with a handler that does nothing, beside the floor's own way."""
+    count = stage.settings.many
 
     def work(contestant: Contestant) -> float:
-        contestant.publish_many(settings.many)
-        return contestant.consume(settings.many)
+        contestant.fill(count)
+        return contestant.consume(count)
 
-    with both(settings) as pair:
-        mine, theirs = take_turns(pair[:2], work, settings.rounds)
-        yield rates("consume, no-op handler", settings.many, mine, theirs, who="raw", bar=0.35)
+    with stage.both() as pair:
+        mine, theirs = take_turns(pair[:2], work, stage.settings.rounds)
+        yield rates(
+            "consume, no-op handler", count, mine, theirs, who="raw", bar=stage.bars.consume
+        )

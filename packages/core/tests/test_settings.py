@@ -13,6 +13,7 @@ from mindtrace.core import (
     Settings,
     get_config,
 )
+from mindtrace.core.settings import dotenv
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +100,16 @@ def test_what_is_passed_wins_over_the_environment_and_that_over_the_file(
     config = Config.model_validate({"a": {"one": "passed"}})
 
     assert (config.a.one, config.a.two, config.a.three) == ("passed", "environment", "file")
+
+
+def test_what_the_file_sets_can_be_handed_to_a_process_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = ["MINDTRACE_A__ONE=file", "mindtrace_a__two=file", "MINDTRACE_A__NONE=", "OTHER=file"]
+    (tmp_path / ".env").write_text("\n".join(lines))
+    monkeypatch.setenv("mindtrace_a__one", "environment")
+
+    assert dotenv() == {"MINDTRACE_A__TWO": "file"}
 
 
 def test_an_empty_variable_counts_as_not_set(

@@ -35,7 +35,9 @@ def test_a_sqlite_url_without_a_folder_says_what_it_should_be(url: str) -> None:
         backend_from_url(url)
 
 
-@pytest.mark.parametrize("url", ["", "jobs", "://x", "file:///x", "local://x", "http://host"])
+@pytest.mark.parametrize(
+    "url", ["", "jobs", "://x", "file:///x", "local://x", "rabbitmq://x", "http://host"]
+)
 def test_a_url_of_no_backend_names_the_known_schemes(url: str) -> None:
     with pytest.raises(ValueError, match=r"amqp://, amqps://, memory://, redis://.*sqlite://"):
         backend_from_url(url)

@@ -23,9 +23,12 @@ from mindtrace.jobs.backend import (
     QueueType,
     Reception,
     Settlement,
+    StoredJob,
 )
 from mindtrace.jobs.errors import DuplicateJobError
+from mindtrace.jobs.lifecycle import JobState
 from mindtrace.jobs.local.holder import LocalHolder
+from mindtrace.jobs.local.moving import LocalInlet, LocalOutlet
 from mindtrace.jobs.local.store import LocalStore
 from mindtrace.jobs.testing import InProcessContract, MemoryHarness
 from mindtrace.jobs.testing.machine import machine_class
@@ -37,9 +40,21 @@ if TYPE_CHECKING:
 
 
 class Store(LocalStore):
-    """A local store whose holders can be of another class."""
+    """A local store whose holders, outlets and inlets can be of another class."""
 
     holder_class: type[LocalHolder] = LocalHolder
+    outlet_class: type[LocalOutlet] = LocalOutlet
+    inlet_class: type[LocalInlet] = LocalInlet
+
+    def outlet(self, queue: str) -> LocalOutlet:
+        made = super().outlet(queue)
+        made.__class__ = self.outlet_class
+        return made
+
+    def inlet(self, queue: str) -> LocalInlet:
+        made = super().inlet(queue)
+        made.__class__ = self.inlet_class
+        return made
 
     def holder(self) -> LocalHolder:
         held = super().holder()
@@ -237,6 +252,154 @@ class CountsLeasedJobsAsReady(Store):
         return replace(found, ready=found.ready + found.leased, leased=0)
 
 
+class TakesWhatIsHeld(LocalOutlet):
+    def take(self, limit: int) -> list[StoredJob]:
+        self._sql("update jobs set state = 0 where state = 2")
+        return super().take(limit)
+
+    def _sql(self, statement: str, *values: Any) -> None:
+        with self._store.database.writing() as c:
+            c.execute(statement, values)
+
+
+class LeavesTheDead(LocalOutlet):
+    def take(self, limit: int) -> list[StoredJob]:
+        return [job for job in super().take(limit) if job.state is not JobState.DEAD]
+
+
+class TakesTheSameAgain(LocalOutlet):
+    _repeats = 3  # for ever, it would be noticed by its time alone
+
+    def take(self, limit: int) -> list[StoredJob]:
+        found = super().take(limit)
+        if self._last_seq % 3 == 2 and self._repeats:
+            self._repeats -= 1
+            self._last_seq -= 1
+        return found
+
+
+class RemovesWhatWasReceived(TakesWhatIsHeld):
+    def take(self, limit: int) -> list[StoredJob]:
+        return LocalOutlet.take(self, limit)
+
+    def remove(self, jobs: Sequence[StoredJob]) -> list[StoredJob]:
+        for job in jobs:
+            self._sql("delete from jobs where seq = ?", job.entry)
+        return []
+
+
+class RemovesWhatWasReleased(TakesWhatIsHeld):
+    def take(self, limit: int) -> list[StoredJob]:
+        return LocalOutlet.take(self, limit)
+
+    def remove(self, jobs: Sequence[StoredJob]) -> list[StoredJob]:
+        for job in jobs:
+            self._sql("update jobs set delivery = ? where seq = ?", job.delivery, job.entry)
+        return super().remove(jobs)
+
+
+class _Brings(LocalInlet):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job
+
+    def add(self, jobs: Sequence[StoredJob]) -> None:
+        super().add([self.change(job) for job in jobs])
+
+
+class ForgetsTheCounters(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(attempts=0, lost=0)
+
+
+class BeginsTheNumbersAgain(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(delivery=0)
+
+
+class BeginsTheDelayAgain(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        now = self._store.now()
+        return job._replace(due_at=job.due_at and now + 30, published_at=now)
+
+
+class ForgetsTheTimeToLive(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(expires_at=None)
+
+
+class ForgetsThePriority(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(priority=0)
+
+
+class LetsTheDeadDieNow(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(died_at=self._store.now())
+
+
+class RevivesTheDead(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        return job._replace(state=JobState.READY) if job.state is JobState.DEAD else job
+
+
+class BringsInTheOppositeOrder(LocalInlet):
+    def add(self, jobs: Sequence[StoredJob]) -> None:
+        super().add(jobs[::-1])
+
+
+class BringsInHalfABatch(LocalInlet):
+    def add(self, jobs: Sequence[StoredJob]) -> None:
+        for job in jobs:
+            super().add([job])
+
+
+class AddsAgain(_Brings):
+    def change(self, job: StoredJob) -> StoredJob:
+        with self._store.database.writing() as c:
+            c.execute("update jobs set id = id || ' (the first)' where id = ?", (job.id,))
+        return job
+
+
+class TakesBackWhatRuns(LocalInlet):
+    def remove(self, jobs: Sequence[StoredJob]) -> list[StoredJob]:
+        with self._store.database.writing() as c:
+            c.executemany("delete from jobs where id = ?", [(job.id,) for job in jobs])
+        return []
+
+
+class StealsUnasked(Holder):
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        return super().claim(queue, job_ids, steal=True)
+
+
+class ClaimsBeforeTheTime(Holder):
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        self.sql("update jobs set state = 0 where state = 1")
+        return super().claim(queue, job_ids, steal=steal)
+
+
+class StealsWithoutCounting(Holder):
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        if steal:
+            self.sql("update jobs set state = 0, holder = null where state = 2")
+        return super().claim(queue, job_ids, steal=steal)
+
+
+class ClaimsInAnyQueue(Holder):
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        row = self._store.row(queue)
+        for job_id in job_ids:
+            self.sql("update jobs set queue = ? where id = ?", row.queue, job_id)
+        return super().claim(queue, job_ids, steal=steal)
+
+
+def moving(
+    outlet: type[LocalOutlet] = LocalOutlet, inlet: type[LocalInlet] = LocalInlet
+) -> type[Store]:
+    """Return a store that moves wrongly."""
+    return type("Store", (Store,), {"outlet_class": outlet, "inlet_class": inlet})
+
+
 def on_jobs(event: str, when: str, action: str) -> str:
     """Return a trigger that does something to each row of jobs that was just changed so."""
     return (
@@ -321,6 +484,26 @@ BUGS: dict[str, Bug] = {
     "cancelling a leased job is ignored": Bug(
         trigger=on_jobs("update of cancel", "new.cancel = 1", "cancel = 0")
     ),
+    "a move takes what is held": Bug(moving(TakesWhatIsHeld), machine=False),
+    "a move leaves the dead": Bug(moving(LeavesTheDead), machine=False),
+    "a move takes a job twice": Bug(moving(TakesTheSameAgain), machine=False),
+    "a move removes what was received": Bug(moving(RemovesWhatWasReceived), machine=False),
+    "a move removes what was released": Bug(moving(RemovesWhatWasReleased), machine=False),
+    "a move forgets the counters": Bug(moving(inlet=ForgetsTheCounters), machine=False),
+    "a move begins the numbers again": Bug(moving(inlet=BeginsTheNumbersAgain), machine=False),
+    "a move begins the delay again": Bug(moving(inlet=BeginsTheDelayAgain), machine=False),
+    "a move forgets the time to live": Bug(moving(inlet=ForgetsTheTimeToLive), machine=False),
+    "a move forgets the priority": Bug(moving(inlet=ForgetsThePriority), machine=False),
+    "a move changes the time of death": Bug(moving(inlet=LetsTheDeadDieNow), machine=False),
+    "a move revives the dead": Bug(moving(inlet=RevivesTheDead), machine=False),
+    "a move turns the order round": Bug(moving(inlet=BringsInTheOppositeOrder), machine=False),
+    "a move brings in half a batch": Bug(moving(inlet=BringsInHalfABatch), machine=False),
+    "a move adds a job again": Bug(moving(inlet=AddsAgain), machine=False),
+    "a move takes back what runs": Bug(moving(inlet=TakesBackWhatRuns), machine=False),
+    "a claim steals unasked": Bug(holder=StealsUnasked, machine=False),
+    "a claim comes before the time": Bug(holder=ClaimsBeforeTheTime, machine=False),
+    "a claim steals without counting": Bug(holder=StealsWithoutCounting, machine=False),
+    "a claim looks into any queue": Bug(holder=ClaimsInAnyQueue, machine=False),
     "entries are used twice": Bug(
         trigger="create trigger planted after update on counter when new.high > 0 "
         "begin update counter set high = 0; end"

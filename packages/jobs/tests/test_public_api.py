@@ -62,6 +62,7 @@ PUBLIC = [
     "handler",
     "job_from_schema",
     "load_backend",
+    "migrate",
 ]
 
 SOURCE = Path(mindtrace.jobs.__file__).parent
@@ -119,7 +120,9 @@ def test_everything_that_the_module_imports_for_its_users_is_listed() -> None:
         and not inspect.ismodule(value)
     }
 
-    assert ours - {"make_handler"} <= set(PUBLIC)
+    # those of other packages are here once somebody has asked for them
+    of_backends = set(mindtrace.jobs._BACKEND_OF_NAME)
+    assert ours - {"make_handler"} - of_backends <= set(PUBLIC)
 
 
 def test_a_star_import_gives_them_all() -> None:

@@ -5,6 +5,7 @@ environment, and the environment over a file `.env` in the current directory. Th
 loaded only when settings are first needed, because pydantic-settings is slow to load.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
@@ -230,6 +231,24 @@ class Config(Settings):
     dir_paths: DirPaths = Field(default_factory=DirPaths)
     jobs: JobsSettings = Field(default_factory=JobsSettings)
     logger: LoggerSettings = Field(default_factory=LoggerSettings)
+
+
+def dotenv() -> dict[str, str]:
+    """Return the variables that the file `.env` in the current directory sets for Mindtrace.
+
+    Those that the environment sets itself are left out. A process that is started in another
+    directory does not find the file; give it these.
+
+    Raises:
+        InvalidSettingError: The file is unreadable.
+    """
+    known = {name.upper() for name in os.environ}
+    found = {name.upper(): value for name, value in _dotenv(Config).items() if value}
+    return {
+        name: value
+        for name, value in found.items()
+        if name.startswith(PREFIX.upper()) and name not in known
+    }
 
 
 def get_config() -> Config:

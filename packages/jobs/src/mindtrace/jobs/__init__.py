@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         LocalQueue,
         LocalStack,
     )
+    from mindtrace.jobs.migration import migrate
     from mindtrace.jobs.orchestrator import Orchestrator
     from mindtrace.jobs.retry import Reject, Retry, RetryPolicy
     from mindtrace.jobs.routing import (
@@ -64,7 +65,14 @@ if TYPE_CHECKING:
         get_queue_for_job_type,
     )
 
-__version__ = "1.0.0"
+    # of packages of their own, which may be missing: a star import must not ask for them, so they
+    # are not in `__all__`
+    from mindtrace.jobs_rabbitmq import RabbitMQClient as RabbitMQClient
+    from mindtrace.jobs_rabbitmq import RabbitMQConsumerBackend as RabbitMQConsumerBackend
+    from mindtrace.jobs_redis import RedisClient as RedisClient
+    from mindtrace.jobs_redis import RedisConsumerBackend as RedisConsumerBackend
+
+__version__ = "1.1.0"
 
 __all__ = [
     "QUEUE_MAPPING",
@@ -117,6 +125,7 @@ __all__ = [
     "handler",
     "job_from_schema",
     "load_backend",
+    "migrate",
 ]
 
 _NAMES_OF_MODULE = {
@@ -176,6 +185,7 @@ _NAMES_OF_MODULE = {
         "LocalQueue",
         "LocalStack",
     ),
+    "migration": ("migrate",),
     "orchestrator": ("Orchestrator",),
     "retry": (
         "Reject",

@@ -221,6 +221,80 @@ class JobRecord:
     """Why it was cancelled."""
 
 
+class StoredJob(NamedTuple):
+    """A job as it waits, or lies dead, in one store; what moving it to another needs."""
+
+    entry: int | str
+    """The store's own name for it; the next store gives it another."""
+    id: str
+    body: str
+    state: JobState
+    """READY, DELAYED or DEAD."""
+    priority: int
+    published_at: float
+    due_at: float | None
+    """When a delayed job is due, in seconds since the epoch."""
+    expires_at: float | None
+    keep: float | None
+    delivery: int
+    attempts: int
+    lost: int
+    failure: Failure | None = None
+    died_at: float | None = None
+
+
+class Outlet(Protocol):
+    """The way out of one queue of a store, for moving its jobs to another store.
+
+    Jobs come in publish order, dead letters last, in the order of their deaths. Those that a holder
+    has are not among them. Nothing leaves the store before `remove`.
+    """
+
+    def take(self, limit: int) -> list[StoredJob]:
+        """Return up to `limit` of the next jobs, each once; an empty list when there are no more.
+
+        What was taken but not removed is still there after `close`, with all its counters.
+        """
+        ...
+
+    def remove(self, jobs: Sequence[StoredJob]) -> list[StoredJob]:
+        """Remove jobs that were taken; return those that were not there any more.
+
+        Those have been handed to a holder, settled, cancelled or purged meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what was taken and not removed."""
+        ...
+
+
+class Inlet(Protocol):
+    """The way into one queue of a store, for jobs that come from another one."""
+
+    def add(self, jobs: Sequence[StoredJob]) -> None:
+        """Add jobs with their state, counters and failures, all of them or none.
+
+        A job whose id is in this queue already is not added again, so that an interrupted move can
+        be repeated. Safe when it returns, as after `publish`.
+
+        Raises:
+            DuplicateJobError: an id is in another queue, or has finished with a record kept.
+        """
+        ...
+
+    def remove(self, jobs: Sequence[StoredJob]) -> list[StoredJob]:
+        """Take back jobs that were given to `add`; return those that were not waiting any more.
+
+        Also those that `add` found there: an interrupted move had brought them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what was looked at."""
+        ...
+
+
 class Holder(Protocol):
     """One consumer's hold on a store: its leases hold while it lives, however long that is."""
 
@@ -250,7 +324,20 @@ class Holder(Protocol):
         ...
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Settle deliveries and return those that were refused as stale; those changed nothing."""
+        """Settle deliveries and return those that were refused as stale; those changed nothing.
+
+        Called outside of `receive`, also with none, it gives back what the holder has taken ahead
+        of what `receive` returned: a handler takes long.
+        """
+        ...
+
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        """Lease these very jobs, whatever else waits; None for each that cannot be leased.
+
+        A ready or due job can be; so can, with `steal`, one that another holder has (that delivery
+        ends, counted as lost), and one that a dead holder had. A job whose deliveries are used up
+        by that goes to the dead letters. For a store that is the ledger of another one.
+        """
         ...
 
     def cancelled(self) -> frozenset[str]:
@@ -343,8 +430,20 @@ class Store(Protocol):
         """Return what is known of a job, or None."""
         ...
 
+    def records(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
+        """Return what is known of each of these jobs, or None, in a few round trips for all."""
+        ...
+
     def wait_finished(self, job_id: str, wait: float) -> JobRecord | None:
         """Block up to `wait` seconds until the job has finished, and return its record then."""
+        ...
+
+    def outlet(self, queue: str) -> Outlet:
+        """Return the way out of a queue; see `mindtrace.jobs.migrate`."""
+        ...
+
+    def inlet(self, queue: str) -> Inlet:
+        """Return the way into a queue; see `mindtrace.jobs.migrate`."""
         ...
 
     def close(self) -> None:

@@ -228,15 +228,15 @@ class OrchestratorBackend(MindtraceABC):
         )
         raise UnsupportedByBackendError(what, self.store.backend, instead)
 
-    def declare_exchange(self, **_: object) -> dict[str, str]:
+    def declare_exchange(self, *_: Any, **__: Any) -> dict[str, str]:
         """Declare an exchange, where the backend has such a thing: RabbitMQ."""
         raise self._no_exchanges()
 
-    def delete_exchange(self, **_: object) -> dict[str, str]:
+    def delete_exchange(self, *_: Any, **__: Any) -> dict[str, str]:
         """Delete an exchange, where the backend has such a thing: RabbitMQ."""
         raise self._no_exchanges()
 
-    def count_exchanges(self, **_: object) -> int:
+    def count_exchanges(self, *_: Any, **__: Any) -> int:
         """Count exchanges, where the backend has such a thing: RabbitMQ."""
         raise self._no_exchanges()
 

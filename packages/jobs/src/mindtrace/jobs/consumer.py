@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from mindtrace.core import MindtraceABC, TaskSchema
+from mindtrace.jobs.errors import BackendUnavailableError
 from mindtrace.jobs.execution import Progress, current
 from mindtrace.jobs.executor import Handler
 from mindtrace.jobs.retry import check_retry
@@ -55,7 +56,8 @@ class Consumer(MindtraceABC):
     def connect(self, orchestrator: Orchestrator, queue: str | None = None) -> None:
         """Consume `queue` (by default the name given at construction) of this orchestrator.
 
-        A queue that is missing is declared (fifo).
+        A queue that is missing is declared (fifo); if the store is away, when `consume` begins,
+        which waits for it.
 
         Raises:
             RuntimeError: this object is connected already.
@@ -76,10 +78,17 @@ class Consumer(MindtraceABC):
                 "Make another consumer object for another queue, or call close() first."
             )
             raise RuntimeError(message)
-        orchestrator.ensure_queue(queue_name)
-        self.consumer_backend = orchestrator.backend.create_consumer_backend(
+        backend = orchestrator.backend.create_consumer_backend(
             queue_name, orchestrator, self._handler()
         )
+        try:
+            orchestrator.ensure_queue(queue_name)
+        except BackendUnavailableError as error:
+            if not error.transient:
+                raise
+            self.logger.warning("%s The queue is looked for when consuming begins.", error)
+            backend.declares = True
+        self.consumer_backend = backend
         self.orchestrator = orchestrator
         self.queue_name = queue_name
         self.job_schema = orchestrator.schema_of(queue_name)
@@ -228,8 +237,12 @@ class FunctionConsumer(Consumer, Generic[P, R]):
         self, orchestrator: Orchestrator, queue_name: str | None = None
     ) -> None:
         """Register the schema there, and consume its queue (or another one)."""
-        if orchestrator.schema_of(self.schema.name) is None:
-            orchestrator.register(self.schema)
+        try:
+            if orchestrator.schema_of(self.schema.name) is None:
+                orchestrator.register(self.schema)
+        except BackendUnavailableError as error:
+            if not error.transient:
+                raise  # else it is told, and waited for, below; the schema is this handler's own
         super().connect_to_orchestrator(orchestrator, queue_name or self.schema.name)
 
     def _handler(self) -> Handler:

@@ -10,8 +10,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.core import Mindtrace
-from mindtrace.jobs.backend import QueueOptions
-from mindtrace.jobs.errors import QueueNotFoundError
+from mindtrace.jobs.absence import Absence
+from mindtrace.jobs.errors import BackendUnavailableError, QueueNotFoundError
 from mindtrace.jobs.executor import Executor, Handler, QueueFacts, StopNow, facts_of
 from mindtrace.jobs.lane import Lane, Plan
 from mindtrace.jobs.prefetch import Quota, Window
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mindtrace.jobs.async_lane import AsyncLane
+    from mindtrace.jobs.backend import Queue
     from mindtrace.jobs.orchestrator import Orchestrator
 
 JOIN_SLICE = 0.2
@@ -55,6 +56,8 @@ class ConsumerBackend(Mindtrace):
         self._handler = handler if isinstance(handler, Handler) or not handler else Handler(handler)
         self._stopping = False
         self.stopped = False
+        self.declares = False
+        """Whether `consume` declares the queue first: it could not be when this was made."""
         self._lanes: list[Lane | AsyncLane] = []
         self._main_lane: Lane | None = None
         self._joining = False
@@ -80,20 +83,25 @@ class ConsumerBackend(Mindtrace):
         """Handle jobs and return how many; see `Consumer.consume`."""
         self._check(num_messages, concurrency, timeout)
         handler = self._needed_handler()
-        names = self._names(queues)
         quota = Quota(num_messages)
-        plan = Plan(
-            queues=names,
-            quota=quota,
-            until=None if timeout is None else monotonic() + timeout,
-            block=block,
-            stopping=self._is_stopping,
-            executor=Executor(handler, self._facts_with(handler), self.logger),
-            logger=self.logger,
-        )
+        until = None if timeout is None else monotonic() + timeout
         with StopSignals(self.stop, self._is_interruptible) as signals:
             try:
-                self._run(handler, plan, self._window_size(names, prefetch), concurrency, signals)
+                known = self._known(until, waits=block)
+                if known is None:
+                    return 0
+                names = self._names(queues, known)
+                plan = Plan(
+                    queues=names,
+                    quota=quota,
+                    until=until,
+                    block=block,
+                    stopping=self._is_stopping,
+                    executor=Executor(handler, self._facts(handler, known), self.logger),
+                    logger=self.logger,
+                )
+                window = self._window_size([known[name] for name in names], prefetch)
+                self._run(handler, plan, window, concurrency, signals)
             except KeyboardInterrupt:
                 self.logger.warning("Interrupted; the job in hand will run again.")
             except StopNow:
@@ -212,28 +220,48 @@ class ConsumerBackend(Mindtrace):
         finally:
             self._joining = False
 
-    def _names(self, queues: str | Sequence[str] | None) -> list[str]:
+    def _known(self, until: float | None, *, waits: bool) -> dict[str, Queue] | None:
+        """Return the queues by name; a store that is away is waited for, as it is later on.
+
+        None when it was told to stop meanwhile.
+        """
+        store = self.orchestrator.backend.store
+        absence = Absence(store.backend, self.logger, self._is_stopping)
+        while True:
+            try:
+                if self.declares:
+                    self.orchestrator.ensure_queue(self.queue_name)
+                    self.declares = False
+                known = store.queues()
+            except BackendUnavailableError as error:
+                absence.lost(error)
+                if self._stopping:
+                    return None
+                if not waits or (until is not None and monotonic() >= until):
+                    raise
+            else:
+                absence.found()
+                return known
+
+    def _names(self, queues: str | Sequence[str] | None, known: dict[str, Queue]) -> list[str]:
         names = [queues] if isinstance(queues, str) else list(queues or self.queues)
-        known = self.orchestrator.backend.store.queues()
         for name in names:
             if name not in known:
                 raise QueueNotFoundError(name, known)
         return names
 
-    def _window_size(self, names: list[str], prefetch: int | None) -> int | None:
+    def _window_size(self, queues: list[Queue], prefetch: int | None) -> int | None:
         """Return the number said, 1 where a priority queue takes part, else None: adaptive."""
         chosen = prefetch if prefetch is not None else self._prefetch
         if chosen is not None:
             return chosen
-        known = self.orchestrator.backend.store.queues()
-        return 1 if any(known[name].queue_type == "priority" for name in names) else None
+        return 1 if any(each.queue_type == "priority" for each in queues) else None
 
-    def _facts_with(self, handler: Handler) -> Callable[[str], QueueFacts]:
+    def _facts(self, handler: Handler, known: dict[str, Queue]) -> Callable[[str], QueueFacts]:
+        """Return what tells of a queue; as it is now, so that no look at the store ends a lane."""
+
         def facts(queue: str) -> QueueFacts:
-            found = self.orchestrator.backend.store.queues().get(queue)
-            # deleted meanwhile: its last jobs run, and their outcomes are refused
-            options = found.options if found else QueueOptions()
-            return facts_of(self.orchestrator.schema_of(queue), options, handler)
+            return facts_of(self.orchestrator.schema_of(queue), known[queue].options, handler)
 
         return facts
 

@@ -7,12 +7,12 @@ those that are done.
 
 from __future__ import annotations
 
-import random
 import threading
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from mindtrace.jobs.absence import Absence
 from mindtrace.jobs.backend import Delivery, Holder, Settlement, Store
 from mindtrace.jobs.errors import (
     BackendUnavailableError,
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mindtrace.jobs.executor import Executor
-
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 5.0
-SLICE = 0.25
-"""Seconds between looks at the stop flag while a lost store is waited for."""
-
 
 T = TypeVar("T")
 
@@ -66,8 +60,7 @@ class Link:
     def __init__(self, store: Store, plan: Plan) -> None:
         self._store = store
         self._plan = plan
-        self._pause = FIRST_PAUSE
-        self.away = False
+        self._absence = Absence(store.backend, plan.logger, plan.stopping)
         self.holder = self._hold()
 
     def _hold(self) -> Holder:
@@ -75,11 +68,11 @@ class Link:
             try:
                 holder = self._store.holder()
             except BackendUnavailableError as error:
-                self._lost(error)
+                self._absence.lost(error)
                 if self._plan.stopping():
                     raise
             else:
-                self._found()
+                self._absence.found()
                 return holder
 
     def exchange(self, limit: int, settlements: Sequence[Settlement]) -> list[Delivery] | None:
@@ -89,9 +82,9 @@ class Link:
                 self._plan.queues, limit=limit, wait=self._wait(), settlements=settlements
             )
         except BackendUnavailableError as error:
-            self._lost(error)
+            self._absence.lost(error)
             return None
-        self._found()
+        self._absence.found()
         self.tell_stale(received.stale)
         return received.deliveries
 
@@ -100,9 +93,9 @@ class Link:
         try:
             stale = self.holder.settle(settlements)
         except BackendUnavailableError as error:
-            self._lost(error)
+            self._absence.lost(error)
             return False
-        self._found()
+        self._absence.found()
         self.tell_stale(stale)
         return True
 
@@ -125,24 +118,6 @@ class Link:
         if not self._plan.block or self._plan.stopping():
             return 0
         return None if self._plan.until is None else max(0.0, self._plan.until - monotonic())
-
-    def _lost(self, error: BackendUnavailableError) -> None:
-        if not error.transient:
-            raise error
-        if not self.away:
-            self.away = True
-            self._plan.logger.warning("%s Waiting for it to come back.", error)
-        # full jitter up to the pause, in slices, so that a stop is heard
-        end = monotonic() + self._pause * random.uniform(0.5, 1)  # noqa: S311 - not a secret
-        while (left := end - monotonic()) > 0 and not self._plan.stopping():
-            threading.Event().wait(min(left, SLICE))
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    def _found(self) -> None:
-        if self.away:
-            self.away = False
-            self._pause = FIRST_PAUSE
-            self._plan.logger.warning("The %s backend is back.", self._store.backend)
 
 
 class Lane:
@@ -197,7 +172,7 @@ class Lane:
     def _loop(self) -> None:
         plan = self._plan
         while not plan.stopping() and not self._is_over():
-            reserved = plan.quota.take(self._window.limit, plan.stopping)
+            reserved = plan.quota.take(self._window.limit, plan.stopping, self.relieve)
             if reserved == 0:
                 return
             settlements = taken(self._done)
@@ -212,7 +187,7 @@ class Lane:
                     self._done.extendleft(reversed(settlements))
             count = len(deliveries or ())
             plan.quota.give_back(reserved - count, 0)  # others need not wait for this batch
-            handled = self._run_batch(deliveries) if deliveries else 0
+            handled = self._run_batch(deliveries, reserved) if deliveries else 0
             plan.quota.give_back(count, handled)
             if deliveries is not None and not deliveries and not plan.block:
                 return
@@ -220,14 +195,17 @@ class Lane:
     def _is_over(self) -> bool:
         return self._plan.until is not None and monotonic() >= self._plan.until
 
-    def _run_batch(self, deliveries: list[Delivery]) -> int:
-        """Run what was fetched; return how many were handled rather than given back."""
+    def _run_batch(self, deliveries: list[Delivery], asked: int) -> int:
+        """Run what was fetched; return how many were handled rather than given back.
+
+        Where more than one was asked for, the store may hold more than it gave.
+        """
         execute, stopping = self._plan.executor.execute, self._plan.stopping
         execution = self._execution
         waiting, done = self._waiting, self._done
         self.began_at = began_at = monotonic()
         waiting.extend(deliveries)
-        if len(deliveries) > 1:
+        if asked > 1:
             self._watched()
         handled = 0
         until = self._plan.until
@@ -254,13 +232,13 @@ class Lane:
         self._watch.begin()
 
     def relieve(self) -> None:
-        """Called by the watch while a handler takes long: give back and settle what can be."""
+        """Give back and settle what can be: a handler takes long, or this lane has to wait."""
         settlements = taken(self._done)
         back = taken(self._waiting)
         settlements += [Settlement(each, "release") for each in back]
         try:
-            if settlements:
-                self._link.tell_stale(self._link.holder.settle(settlements))
+            # also without any: the store gives back what it holds ahead of the handlers
+            self._link.tell_stale(self._link.holder.settle(settlements))
         except BackendUnavailableError:
             # the lane meets the same fault with these at its next fetch, and tells of it
             self._done.extend(settlements)

@@ -68,7 +68,9 @@ def backend_from_url(url: str) -> OrchestratorBackend:
     scheme, separator, _ = url.partition("://")
     name = SCHEMES.get(scheme)
     if not separator or name is None:
-        known = {*SCHEMES, *(point.name for point in _entry_points())} - {"local"}
+        # the schemes of our own backends are listed; those of others are called as the backend is
+        others = {point.name for point in _entry_points()} - set(SCHEMES.values())
+        known = {*SCHEMES, *others}
         if separator and scheme in known:
             name = scheme
         else:

@@ -56,10 +56,20 @@ class Quota:
         self._changed = threading.Condition()
         self.handled = 0
 
-    def take(self, wanted: int, stopping: Callable[[], bool]) -> int:
-        """Reserve up to `wanted`; 0 when none are left. Waits for what others may give back."""
+    def take(
+        self,
+        wanted: int,
+        stopping: Callable[[], bool],
+        relieve: Callable[[], object] | None = None,
+    ) -> int:
+        """Reserve up to `wanted`; 0 when none are left. Waits for what others may give back.
+
+        Before it waits, it calls `relieve`: the others may be waiting for jobs that are held here.
+        """
         if self._left is None:
             return wanted
+        if relieve is not None and self._left == 0 and self._out > 0:
+            relieve()
         with self._changed:
             while self._left == 0 and self._out > 0 and not stopping():
                 self._changed.wait(HOLD_SECONDS)

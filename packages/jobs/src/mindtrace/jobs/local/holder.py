@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mindtrace.jobs.backend import Delivery, Reception, Settlement
 from mindtrace.jobs.errors import BackendUnavailableError, QueueNotFoundError
+from mindtrace.jobs.local import claiming, transitions
 from mindtrace.jobs.local import statements as sql
-from mindtrace.jobs.local import transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +73,19 @@ class LocalHolder:
             stale = transitions.settle(c, settlements, self._store.options(), self._store.now())
         self._ring_after(settlements)
         return stale
+
+    def claim(self, queue: str, job_ids: Sequence[str], *, steal: bool) -> list[Delivery | None]:
+        """Lease these very jobs; None for each that cannot be leased. See `Holder.claim`."""
+        self._check_open()
+        row = self._store.row(queue)
+        found = self._claim_these(row, job_ids, steal=steal)
+        if None in found:
+            fresh = self._store.row(queue, fresh=True)
+            if self._reap() or fresh != row:
+                missing = [job_id for job_id, it in zip(job_ids, found, strict=True) if it is None]
+                again = iter(self._claim_these(fresh, missing, steal=steal))
+                found = [next(again) if each is None else each for each in found]
+        return found
 
     def cancelled(self) -> frozenset[str]:
         """Return the ids, among the jobs held here, whose cancelling was asked for."""
@@ -158,6 +171,20 @@ class LocalHolder:
                 self._turn = place + 1
                 return deliveries
         return []
+
+    def _claim_these(
+        self, row: QueueRow, job_ids: Sequence[str], *, steal: bool
+    ) -> list[Delivery | None]:
+        with self._store.database.writing() as c:
+            now = self._store.now()
+            transitions.expire(c, now)
+            found = [
+                claiming.claim_one(c, row, self._slot, job_id, now, steal=steal)
+                for job_id in job_ids
+            ]
+        if steal:
+            self._store.ring_results()
+        return found
 
     def _look_and_block(self, queues: Sequence[str], limit: int, longest: float) -> list[Delivery]:
         """Show that this slot waits, look once more, and block until rung."""

@@ -29,6 +29,7 @@ from mindtrace.jobs.local import inspection, transitions
 from mindtrace.jobs.local import statements as sql
 from mindtrace.jobs.local.database import Database
 from mindtrace.jobs.local.holder import LOOK_AGAIN, LocalHolder
+from mindtrace.jobs.local.moving import LocalInlet, LocalOutlet
 from mindtrace.jobs.local.presence import RESULTS, SLOTS, FilePresence, MemoryPresence
 from mindtrace.jobs.local.transitions import QueueRow
 
@@ -304,8 +305,13 @@ class LocalStore:
 
     def record(self, job_id: str) -> JobRecord | None:
         """Return what is known of a job, or None."""
+        return self.records([job_id])[0]
+
+    def records(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
+        """Return what is known of each of these jobs, or None, all at the same moment."""
+        now = self.now()
         with self.database.reading() as c:
-            return inspection.record(c, job_id, self.now())
+            return [inspection.record(c, each, now) for each in job_ids]
 
     def wait_finished(self, job_id: str, wait: float) -> JobRecord | None:
         """Block up to `wait` seconds until the job has finished, and return its record then."""
@@ -326,6 +332,16 @@ class LocalStore:
                 self.reap()
         finally:
             self.presence.release(slot)
+
+    def outlet(self, queue: str) -> LocalOutlet:
+        """Return the way out of a queue."""
+        row = self.row(queue, fresh=True)
+        self.reap()  # what a dead holder held waits as well
+        return LocalOutlet(self, row)
+
+    def inlet(self, queue: str) -> LocalInlet:
+        """Return the way into a queue."""
+        return LocalInlet(self, self.row(queue, fresh=True))
 
     def store_result(self, job_id: str, result: str, ttl: float) -> None:
         """Keep a result by hand, in place of an earlier one."""

@@ -48,7 +48,7 @@ def add_all(c: Connection, row: QueueRow, entries: Sequence[Entry], now: float) 
     (last,) = c.execute(f"select {sql.LAST_SEQ}").fetchone()
     rows = [(*values_of(row, entry, now), seq) for seq, entry in enumerate(entries, last + 1)]
     if c.executemany(sql.PUBLISH_AT, rows).rowcount != len(rows):
-        made_way = [_make_way(c, row, entry.id, now) for entry in entries]
+        made_way = [make_way(c, row, entry.id, now) for entry in entries]
         if any(made_way):
             # once more from the start, so that all of them keep their order
             c.execute("delete from jobs where seq > ?", (last,))
@@ -68,7 +68,7 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
     if known and known[1]:
         return str(known[0])
     added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
-    if not added and _make_way(c, row, entry.id, now):
+    if not added and make_way(c, row, entry.id, now):
         added = c.execute(sql.PUBLISH, values_of(row, entry, now)).rowcount == 1
     if added and entry.dedup_key is not None:
         c.execute(
@@ -84,7 +84,7 @@ def add(c: Connection, row: QueueRow, entry: Entry, now: float) -> str:
     return entry.id
 
 
-def _make_way(c: Connection, row: QueueRow, job_id: str, now: float) -> bool:
+def make_way(c: Connection, row: QueueRow, job_id: str, now: float) -> bool:
     """Tell whether an id that was taken is free again, for the record that had it is over.
 
     Raises:
@@ -265,28 +265,33 @@ def forget(c: Connection, seqs: Iterable[int]) -> None:
 
 def lose(c: Connection, slot: int, options: dict[int, QueueOptions], now: float) -> list[int]:
     """Count what a vanished holder held as lost; return the queues that have ready jobs now."""
-    ready: list[int] = []
     held = c.execute(
-        "select seq, queue, lost, cancel from jobs where holder = ? and state = 2", (slot,)
+        "select seq, queue from jobs where holder = ? and state = 2", (slot,)
     ).fetchall()
-    for seq, queue, lost, cancel in held:
-        limit = options.get(queue, QueueOptions()).max_deliveries
-        c.execute("update jobs set lost = ? where seq = ?", (lost + 1, seq))
-        if cancel:
-            finish(c, seq, JobState.CANCELLED, now, reason="cancelled while it ran")
-        elif lost + 1 >= limit:
-            failure = Failure(
-                "poison",
-                "PoisonJob",
-                f"{lost + 1} deliveries ended without an answer: the consumer died or was cut off "
-                "each time",
-            )
-            keep = options.get(queue, QueueOptions()).dead_letter_ttl
-            finish(c, seq, JobState.DEAD, now, failure=failure, keep=keep)
-        else:
-            c.execute("update jobs set state = 0, holder = null where seq = ?", (seq,))
-            ready.append(queue)
-    return ready
+    return [
+        queue for seq, queue in held if lose_one(c, seq, options.get(queue, QueueOptions()), now)
+    ]
+
+
+def lose_one(c: Connection, seq: int, options: QueueOptions, now: float) -> bool:
+    """End a delivery without a settle; return whether the job is ready again by it."""
+    lost, cancel = c.execute(
+        "update jobs set lost = lost + 1 where seq = ? returning lost, cancel", (seq,)
+    ).fetchone()
+    if cancel:
+        finish(c, seq, JobState.CANCELLED, now, reason="cancelled while it ran")
+    elif lost >= options.max_deliveries:
+        failure = Failure(
+            "poison",
+            "PoisonJob",
+            f"{lost} deliveries ended without an answer: the consumer died or was cut off "
+            "each time",
+        )
+        finish(c, seq, JobState.DEAD, now, failure=failure, keep=options.dead_letter_ttl)
+    else:
+        c.execute("update jobs set state = 0, holder = null where seq = ?", (seq,))
+        return True
+    return False
 
 
 def expire(c: Connection, now: float) -> None:

@@ -7,8 +7,10 @@ import pytest
 
 for _module in (
     "administering",
+    "claiming",
     "holding",
     "machine",
+    "moving",
     "ordering",
     "processes",
     "publishing",

@@ -148,6 +148,22 @@ class Rule08DeadLetters:
         assert found.failure is not None
         assert found.failure.reason == "failed"
 
+    def test_the_records_of_many_jobs_come_in_the_order_they_are_asked_for(
+        self, harness: Harness
+    ) -> None:
+        queue = harness.queue()
+        (dead,) = bury(harness, queue)
+        waiting = harness.publish(queue, 250)
+        asked = [*reversed(waiting), "unknown", dead, waiting[0]]
+        if lacks_identity(harness, lambda: harness.store.records(asked)):
+            return
+
+        found = harness.store.records(asked)
+
+        assert [each and each.id for each in found] == [*reversed(waiting), None, dead, waiting[0]]
+        assert [found[-1], found[-2]] == [harness.record(waiting[0]), harness.record(dead)]
+        assert harness.store.records([]) == []
+
     def test_a_purge_leaves_the_dead(self, harness: Harness) -> None:
         queue = harness.queue()
         bury(harness, queue)
@@ -227,7 +243,9 @@ class Rule15Counts:
             for _ in range(5)
         }
 
-        assert looks == {(str(Counts(ready=4, dead=2)), 2)}
+        # a broker drops an expired job at the head of its queue, and counts it until then
+        expired = 0 if harness.capabilities.exact_counts else 1
+        assert looks == {(str(Counts(ready=4 + expired, dead=2)), 2)}
 
     def test_looking_at_a_dead_holders_lease_does_not_hand_it_out(self, harness: Harness) -> None:
         queue = harness.queue()

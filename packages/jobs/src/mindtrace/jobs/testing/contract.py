@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from mindtrace.jobs.testing import (
     administering,
+    claiming,
     holding,
+    moving,
     ordering,
     processes,
     publishing,
@@ -32,6 +34,7 @@ class InProcessContract:
     )
     TestRule02AtLeastOnce = holding.Rule02AtLeastOnce
     TestRule03TheLeaseBelongsToTheHolder = holding.Rule03TheLeaseBelongsToTheHolder
+    TestRule03Claiming = claiming.Rule03Claiming
     TestRule04Fencing = settling.Rule04Fencing
     TestRule05ACrashIsCounted = holding.Rule05ACrashIsCounted
     TestRule06Order = ordering.Rule06Order
@@ -54,6 +57,9 @@ class InProcessContract:
     TestRule21Cancel = administering.Rule21Cancel
     TestRule21CancelWhileRunning = running.Rule21CancelWhileRunning
     TestRule22Threads = running.Rule22Threads
+    TestRule23TakingOut = moving.Rule23TakingOut
+    TestRule23Moving = moving.Rule23Moving
+    TestRule23BringingIn = moving.Rule23BringingIn
 
 
 class BackendContract(InProcessContract):

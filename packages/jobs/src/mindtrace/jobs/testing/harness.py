@@ -111,6 +111,13 @@ class Harness(ABC):
                 self.kill(holder)
         self.advance(self.notice)
 
+    def elapsed(self) -> float | None:
+        """Return the seconds of the test's time since it began; None where only `advance` counts.
+
+        For places where time really passes: the model machine follows it.
+        """
+        return None
+
     def unique(self, name: str) -> str:
         """Return a name that nothing else here has."""
         return f"{name}-{next(self._numbers)}"

@@ -13,7 +13,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mindtrace.jobs.backend import Delivery, Entry, QueueOptions, QueueType, Settlement
+from mindtrace.jobs.backend import (
+    DeadRecord,
+    Delivery,
+    Entry,
+    QueueOptions,
+    QueueType,
+    Settlement,
+)
 from mindtrace.jobs.errors import DuplicateJobError
 from mindtrace.jobs.lifecycle import JobState
 from mindtrace.jobs.testing.harness import FAILURE, Harness
@@ -29,10 +36,13 @@ STEPS = 50
 HOLDERS = 3
 MAX_DELIVERIES = 2
 LOOK_EVERY = 12
+NEAR = 0.75
+"""Seconds of a test around a moment in which a store that lives in real time is not judged."""
 
 # Time moves in whole seconds and every span ends in a half: no two moments ever coincide, so that
 # no store is judged by which side of an instant it rounds to.
 SPANS = st.sampled_from((0.0, 0.0, 0.0, 2.5, 11.5))
+LONGEST_SPAN = 21
 STEPS_OF_TIME = st.sampled_from((1, 4, 15, 60))
 IDS = st.integers(0, 5)
 KEYS = st.integers(0, 1)
@@ -58,7 +68,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.exact = self.harness.capabilities.released_jobs_keep_their_place
         options = QueueOptions(max_deliveries=MAX_DELIVERIES)
         self.queue = self.harness.queue(self.queue_type, options)
-        self.model = Model(self.queue_type, MAX_DELIVERIES)
+        self.counts_exactly = self.harness.capabilities.exact_counts
+        self.model = Model(self.queue_type, MAX_DELIVERIES, notices_at_once=self.counts_exactly)
         self.holders = [self.harness.holder() for _ in range(HOLDERS)]
         self.held: list[tuple[int, Delivery]] = []
         self.past: list[Delivery] = []
@@ -70,6 +81,20 @@ class QueueMachine(RuleBasedStateMachine):
     def new_harness(self) -> Harness:
         """Return a harness for one example; it is closed after it."""
         raise NotImplementedError
+
+    def _catch_up(self) -> None:
+        """Where time really passes, tell the model, and let nothing be about to happen."""
+        while (now := self.harness.elapsed()) is not None:
+            self.model.advance(max(0.0, now - self.model.now))
+            if all(abs(each - self.model.now) > NEAR for each in self.model.moments()):
+                return
+            self.harness.advance(NEAR)
+
+    def _dead(self) -> list[DeadRecord]:
+        """Return the dead letters, of which the model takes note."""
+        found = self.store.dead_letters(self.queue, limit=1000, after=None)
+        self.model.notice([each.delivery.id for each in found])
+        return found
 
     # publishing
 
@@ -119,6 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
         return Entry(f"{self.queue}:{own}", "{}", **facts)
 
     def _publish(self, entries: list[Entry]) -> None:
+        self._catch_up()
         try:
             expected = self.model.publish(entries)
         except Duplicate:
@@ -143,6 +169,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(holder=HOLDER, limit=LIMITS)
     def receive(self, holder: int, limit: int) -> None:
         """Receive, and compare with what the model would hand out."""
+        self._catch_up()
         brought = self.holders[holder].receive(
             [self.queue], limit=limit, wait=self.harness.patience
         )
@@ -159,6 +186,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(place=PLACES, verdict=VERDICTS, limit=LIMITS, stale=st.booleans())
     def settle_and_receive(self, place: int, verdict: Any, limit: int, stale: bool) -> None:
         """End all that one holder has, and receive in the same call."""
+        self._catch_up()
         holder, _ = pick(self.held, place)
         own = [delivery for other, delivery in self.held if other == holder]
         if stale and self.past:
@@ -192,6 +220,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.holders[holder].progress(late.delivery, 1.0, 2.0)
 
     def _took(self, holder: int, limit: int, deliveries: list[Delivery]) -> None:
+        if not self.counts_exactly:
+            self._dead()
         expected = self.model.batch(limit)
         found = [each.id for each in deliveries]
         if self.exact:
@@ -219,6 +249,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert came == pristine[: len(came)]
 
     def _settle(self, holder: int, settlements: list[Settlement]) -> None:
+        self._catch_up()
         expected = self._expect(settlements)
         assert by_name(self.holders[holder].settle(settlements)) == by_name(expected)
 
@@ -249,15 +280,20 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             self.harness.crash(self.holders[holder])
             self.model.lose(holder)
-            self.model.advance(self.harness.notice)
+            if self.harness.elapsed() is None:
+                self.model.advance(self.harness.notice)
         self.holders[holder] = self.harness.holder()
         self._sort_out()
 
     @rule(seconds=STEPS_OF_TIME)
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.harness.advance(seconds)
-        self.model.advance(seconds)
+        """Let time pass; where it really does, no more than brings all that can come."""
+        if self.harness.elapsed() is None:
+            self.harness.advance(seconds)
+            self.model.advance(seconds)
+        else:
+            self.harness.advance(min(seconds, LONGEST_SPAN))
+            self._catch_up()
 
     # administering
 
@@ -265,6 +301,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(place=PLACES)
     def cancel(self, place: int) -> None:
         """Cancel a job in any state, or one that is not there."""
+        self._catch_up()
         known = [*self.model.jobs, f"{self.queue}:nobody"]
         job_id = pick(known, place)
         assert self.store.cancel(job_id) == self.model.cancel(job_id)
@@ -273,6 +310,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(place=PLACES, all_of_them=st.booleans(), discard=st.booleans())
     def requeue_or_discard(self, place: int, all_of_them: bool, discard: bool) -> None:
         """Administer dead letters; ids that are none of them count for nothing."""
+        self._catch_up()
+        self._dead()
         chosen = None if all_of_them else [pick(self.model.dead, place), *list(self.model.jobs)[:1]]
         if discard:
             assert self.store.discard_dead(self.queue, chosen) == self.model.discard(chosen)
@@ -288,6 +327,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(really=st.sampled_from((True, False, False)))
     def purge(self, really: bool) -> None:
         """Purge, not too often."""
+        self._catch_up()
         if really:
             assert self.store.purge(self.queue) == self.model.purge()
 
@@ -302,9 +342,10 @@ class QueueMachine(RuleBasedStateMachine):
 
     def agrees(self) -> None:
         """Compare all that can be seen: each job is in exactly one state, and counted there."""
-        if self.harness.capabilities.exact_counts:
+        self._catch_up()
+        if self.counts_exactly:
             assert self.harness.counts(self.queue) == self.model.counts()
-        dead = self.store.dead_letters(self.queue, limit=1000, after=None)
+        dead = self._dead()
         assert [each.delivery.id for each in dead] == self.model.dead
         for each in dead:
             job = self.model.jobs[each.delivery.id]

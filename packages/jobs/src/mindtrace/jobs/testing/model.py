@@ -38,6 +38,8 @@ class ModelJob:
     pristine: bool = True
     """Never delivered and never delayed: its place is promised on every backend."""
     forget_at: float = float("inf")
+    doomed: bool = False
+    """Lost too often, which the store finds out when it comes across the job again."""
 
     @property
     def unfinished(self) -> bool:
@@ -55,6 +57,8 @@ class Model:
 
     queue_type: QueueType
     max_deliveries: int
+    notices_at_once: bool = True
+    """Whether a job that was lost too often is dead at once, rather than when it is met again."""
     now: float = 0.0
     jobs: dict[str, ModelJob] = field(default_factory=dict[str, ModelJob])
     keys: dict[str, tuple[ModelJob, float]] = field(
@@ -108,7 +112,9 @@ class Model:
 
     def ready(self) -> list[ModelJob]:
         """Return the ready jobs in the order in which they are handed out."""
-        found = [job for job in self.jobs.values() if job.state == JobState.READY]
+        found = [
+            job for job in self.jobs.values() if job.state == JobState.READY and not job.doomed
+        ]
         found.sort(key=lambda job: job.place, reverse=self.queue_type == "stack")
         if self.queue_type == "priority":
             found.sort(key=lambda job: -job.entry.priority)
@@ -167,10 +173,29 @@ class Model:
             job.lost += 1
             if job.cancelling:
                 self._finish(job, JobState.CANCELLED)
-            elif job.lost >= self.max_deliveries:
+            elif job.lost < self.max_deliveries:
+                self._put_back(job)
+            elif self.notices_at_once:
                 self._bury(job)
             else:
+                job.doomed = True
                 self._put_back(job)
+
+    def notice(self, dead: Sequence[str]) -> None:
+        """Take note of the doomed jobs that are among the dead letters now."""
+        for job_id in dead:
+            job = self.jobs.get(job_id)
+            if job is not None and job.doomed and job.state != JobState.DEAD:
+                self._bury(job)
+
+    def moments(self) -> list[float]:
+        """Return when something will happen by itself, and when it did."""
+        found: list[float] = []
+        for job in self.jobs.values():
+            found += [job.due] if job.state == JobState.DELAYED else []
+            found += [job.expires] if job.state in WAITING else []
+            found.append(job.forget_at)
+        return found
 
     def cancel(self, job_id: str) -> bool:
         """Cancel what waits, ask for what runs."""
@@ -188,6 +213,7 @@ class Model:
         found = self._dead_among(job_ids)
         for job in found:
             job.state, job.attempts, job.lost, job.expires = JobState.READY, 0, 0, float("inf")
+            job.doomed = False
             self.dead.remove(job.entry.id)
         return found
 

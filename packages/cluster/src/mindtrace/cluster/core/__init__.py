@@ -1,0 +1,1 @@
+"""What clients of a cluster need beside the services themselves."""

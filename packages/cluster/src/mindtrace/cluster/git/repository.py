@@ -1,0 +1,219 @@
+"""`Repository`: the clone of a repository that all checkouts of it share."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mindtrace.cluster.errors import CheckoutError
+from mindtrace.cluster.git.lock import Hold
+from mindtrace.cluster.git.program import GivenUpError, Patience, output_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+    from threading import Event
+
+    from mindtrace.cluster.git.access import Access
+    from mindtrace.cluster.git.source import Source
+
+FETCH_WITHIN = 1800.0
+"""Seconds that a fetch or a checkout may take."""
+
+MADE = "mindtrace-made"
+"""The file that says of a clone that it is one; it changes whenever the clone is used."""
+
+_LOCKED_WITHIN = 3 * FETCH_WITHIN
+_EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_FULL = (40, 64)
+"""The lengths of a whole commit id."""
+
+_NO_GIT = "The program git is not installed."
+_SHOWN = 600
+_WANTS_CREDENTIALS = re.compile(
+    "could not read Username|Authentication failed|terminal prompts disabled", re.IGNORECASE
+)
+
+
+class Repository:
+    """A bare clone in a folder that threads and processes share.
+
+    Args:
+        folder: The folder of all clones.
+        source: What it is a clone of.
+        access: What git may use.
+        stop: Makes git give up at once.
+    """
+
+    def __init__(self, folder: Path, source: Source, access: Access, stop: Event) -> None:
+        self.path = folder / f"{hashlib.sha256(source.url.encode()).hexdigest()[:24]}.git"
+        self._source = source
+        self._access = access
+        self._stop = stop
+        self._hold: Hold | None = None
+
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Keep others from changing the clone meanwhile.
+
+        Raises:
+            CheckoutError: They take too long.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        patience = Patience(_LOCKED_WITHIN, self._stop)
+        try:
+            self._hold = Hold.wait(self.path.with_suffix(".lock"), patience)
+        except GivenUpError as error:
+            raise self._error(f"{error}, waiting for another checkout of it") from None
+        try:
+            with self._hold:
+                yield
+        finally:
+            self._hold = None
+
+    # finding a commit
+
+    def commit(self) -> str:
+        """Return the commit that is wanted, in full, once it is in the clone; only while held.
+
+        Raises:
+            CheckoutError: There is no such repository, branch or commit.
+        """
+        self._prepare()
+        if self._source.commit is None:
+            return self._tip(self._source.branch)
+        wanted = self._source.commit.lower()
+        found = self._known(wanted)
+        if found is None:
+            self._fetch(*_EVERYTHING)
+            found = self._known(wanted)
+        if found is None and len(wanted) in _FULL:
+            # of no branch and no tag any more, but a server may have it all the same
+            self._git("fetch", "--quiet", "--no-tags", "origin", wanted, check=False)
+            found = self._known(wanted)
+        if found is None:
+            raise self._error(f"it has no commit {self._source.commit}")
+        return found
+
+    def _tip(self, branch: str | None) -> str:
+        """Return the commit that a branch or a tag has at this moment."""
+        names = ["HEAD"] if branch is None else [f"refs/heads/{branch}", f"refs/tags/{branch}"]
+        said = self._git("ls-remote", "origin", *names) or ""
+        lines = (line.partition("\t") for line in said.splitlines())
+        tips = {name: commit for commit, _, name in lines}
+        tip = next((tips[name] for name in names if name in tips), None)
+        if tip is None:
+            lacks = "default branch; name one" if branch is None else f"branch or tag {branch!r}"
+            raise self._error(f"it has no {lacks}")
+        if self._known(tip) is None:
+            self._fetch(*_EVERYTHING)
+        found = self._known(tip)
+        if found is None:
+            raise self._error(f"{branch or 'HEAD'} was changed while it was fetched; try again")
+        return found
+
+    def _known(self, commit: str) -> str | None:
+        found = self._git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", check=False)
+        # a branch may be called like the beginning of a commit
+        return found if found and (found.startswith(commit) or len(commit) in _FULL) else None
+
+    def _fetch(self, *what: str) -> None:
+        self._git("fetch", "--quiet", "--prune", "--no-tags", "origin", *what)
+
+    def _prepare(self) -> None:
+        made = self.path / MADE
+        if not made.exists():
+            self._git("init", "--quiet", "--bare", str(self.path), cwd=self.path.parent)
+            self._git("config", "remote.origin.url", self._source.url)
+        made.touch()  # also says when it was used last
+        # a git that was killed left them behind: one that runs would have the clone held
+        for each in [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")]:
+            each.unlink(missing_ok=True)
+
+    # checking it out
+
+    def check_out(self, commit: str, path: Path) -> None:
+        """Put a commit into a new folder; only while held.
+
+        Raises:
+            CheckoutError: It did not work.
+        """
+        self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), commit)
+
+    def add_submodules(self, path: Path) -> None:
+        """Put the submodules into a checkout, and theirs.
+
+        Raises:
+            CheckoutError: It did not work, or one of them is not to be reached so.
+        """
+        if (path / ".gitmodules").is_file():
+            words = ("submodule", "--quiet", "update", "--init", "--recursive")
+            self._git(*words, cwd=path)
+
+    # git
+
+    def _git(self, *words: str, cwd: Path | None = None, check: bool = True) -> str | None:
+        """Run git, and return what it says; None if it fails and that is not checked.
+
+        Args:
+            words: The words after `git`.
+            cwd: The folder of a checkout, or above the clone; else it is about the clone.
+            check: Whether a failure is an error.
+        """
+        library = gitpython()
+        git = library.Git(str(cwd or self.path))
+        # said, since an inherited variable could mean another one
+        where = [] if cwd else [f"--git-dir={self.path}"]
+        try:
+            process = git.execute(
+                [git.GIT_PYTHON_GIT_EXECUTABLE, *where, *words],
+                as_process=True,
+                start_new_session=True,
+                env=self._access.variables(self._source),
+                # the clone is held for as long as git runs, be this process killed
+                pass_fds=[self._hold.descriptor] if self._hold else [],
+            )
+        except library.GitCommandNotFound as error:
+            raise ImportError(_NO_GIT) from error
+        try:
+            output, errors = output_of(process, Patience(FETCH_WITHIN, self._stop))
+        except GivenUpError as error:
+            raise self._error(f"{error}") from None
+        if process.poll() == 0:
+            return output.strip()
+        if check:
+            raise self._error(_reason(errors))
+        return None
+
+    def _error(self, problem: str) -> CheckoutError:
+        return CheckoutError(self._source.url, problem)
+
+
+def _reason(errors: str) -> str:
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
+    text = "; ".join(told)[-_SHOWN:].rstrip(".") or "git failed, and does not say why"
+    if _WANTS_CREDENTIALS.search(text):
+        text += ". Set MINDTRACE_CLUSTER__GIT_TOKEN, or a credential helper of git"
+    return text
+
+
+# Any: the module is not there for everybody
+def gitpython() -> Any:
+    """Return GitPython.
+
+    Raises:
+        ImportError: It is not installed, or git is not.
+    """
+    try:
+        import git  # noqa: PLC0415 - of an extra
+    except ModuleNotFoundError as error:
+        if error.name != "git":
+            raise
+        message = "GitPython is not installed: pip install 'mindtrace-cluster[git]'"
+        raise ImportError(message) from error
+    except ImportError as error:
+        raise ImportError(_NO_GIT) from error
+    return git

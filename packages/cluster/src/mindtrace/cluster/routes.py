@@ -1,0 +1,72 @@
+"""Where the jobs of a type go, and which workers they may find: documents of the state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from mindtrace.cluster.ports.state import StateStore
+
+ORCHESTRATOR = "@orchestrator"
+"""The target of jobs that wait in a queue for workers."""
+
+TARGETS, AUTO_CONNECT, SCHEMAS = "targets", "auto_connect", "schemas"
+
+
+class Route(NamedTuple):
+    """Where the jobs of a type go.
+
+    Attributes:
+        schema_name: The job type.
+        target: `@orchestrator`, or a path of the gateway such as `echo/run`.
+    """
+
+    schema_name: str
+    target: str
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether workers take the jobs from a queue."""
+        return self.target == ORCHESTRATOR
+
+
+class Routes:
+    """The routes of a cluster. Setting one replaces the earlier one of that job type."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def set(self, schema_name: str, target: str) -> None:
+        """Say where the jobs of a type go from now on."""
+        self._state.put(TARGETS, schema_name, {"target": target})
+
+    def find(self, schema_name: str) -> Route | None:
+        """Return where the jobs of a type go, or None."""
+        found = self._state.get(TARGETS, schema_name)
+        return None if found is None else Route(schema_name, found["target"])
+
+    def all(self) -> list[Route]:
+        """Return all routes."""
+        return [Route(name, each["target"]) for name, each in self._state.all(TARGETS).items()]
+
+    def connect(self, worker_type: str, schema_name: str) -> None:
+        """Have workers of a type connected to the queue of a job type when they are launched."""
+        self._state.put(AUTO_CONNECT, worker_type, {"schema_name": schema_name})
+
+    def job_type_of(self, worker_type: str) -> str | None:
+        """Return the job type that workers of a type are connected to."""
+        found = self._state.get(AUTO_CONNECT, worker_type)
+        return None if found is None else str(found["schema_name"])
+
+    def set_schema(self, schema_name: str, json_schema: dict[str, Any]) -> None:
+        """Have payloads of a job type checked against a JSON Schema."""
+        self._state.put(SCHEMAS, schema_name, json_schema)
+
+    def schema_of(self, schema_name: str) -> dict[str, Any] | None:
+        """Return the JSON Schema of a job type's payloads, or None."""
+        return self._state.get(SCHEMAS, schema_name)
+
+    def clear(self) -> None:
+        """Forget all."""
+        for kind in (TARGETS, AUTO_CONNECT, SCHEMAS):
+            self._state.clear(kind)

@@ -1,0 +1,1 @@
+"""The environments in which `RunScriptWorker` runs commands."""

@@ -1,0 +1,1 @@
+"""The gateway: one address for many services, and clients that go through it."""

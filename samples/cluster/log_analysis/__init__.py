@@ -1,0 +1,1 @@
+"""The parts of the sample `analyse_logs.py` that workers import, and what it prints."""

@@ -1,0 +1,1 @@
+"""The measures of services: launching, calling, serving, going through a gateway, ending."""

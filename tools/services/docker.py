@@ -1,0 +1,71 @@
+"""A Docker engine of one's own. It needs root, and leaves the network of the machine as it is."""
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from tools.services.probe import docker_answers
+from tools.services.process import Kept, ServerError
+from tools.services.server import OwnServer
+
+SYS_ADMIN = 1 << 21
+"""The bit of the capability without which no container is started."""
+
+
+class DockerServer(OwnServer):
+    """An engine with its own data and socket; it has no network but `none` and `host`."""
+
+    @staticmethod
+    def binary() -> str | None:
+        """Find the program on this machine."""
+        return shutil.which("dockerd")
+
+    @property
+    def url(self) -> str:
+        """The address of its socket."""
+        return f"unix://{self.folder}/docker.sock"
+
+    def answers(self) -> bool:
+        """Tell whether it answers."""
+        return docker_answers(self.url)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop in order: what the engine has mounted could not be removed otherwise."""
+        self.stop()
+
+    def _launch(self) -> Kept:
+        program = self.binary()
+        if program is None:
+            raise ServerError("There is no dockerd on PATH.")
+        if not may_run():
+            raise ServerError("dockerd needs root, and rights that this process does not have.")
+        places = {
+            "data-root": self.folder / "data",
+            "exec-root": self.folder / "exec",
+            "pidfile": self.folder / "docker.pid",
+            "host": self.url,
+        }
+        options = [f"--{name}={value}" for name, value in places.items()]
+        words = [program, *options, "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        return Kept("dockerd", words, self.folder / "dockerd.log")
+
+
+def may_run() -> bool:
+    """Tell whether this process may start an engine at all."""
+    if os.geteuid() != 0:
+        return False
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) & SYS_ADMIN)
+    return False
+
+
+def may_be_had() -> bool:
+    """Tell whether an engine could be installed on this machine, and be started."""
+    return may_run() and shutil.which("apt-get") is not None
