@@ -22,7 +22,7 @@ KINDS = {
     "integration": f"({NEEDS_MORE}) and not stress",
     "stress": "stress",
 }
-WORKERS = 4
+WORKERS = 5
 """Processes that share the whole run: more than processors, for most tests wait for something."""
 
 # Options of pytest that take the next word, which is then no module.
