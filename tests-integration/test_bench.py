@@ -66,6 +66,14 @@ OF_CLUSTERS = {
     ],
     "memory": ["RSS growth of the manager over 50 jobs"],
 }
+OF_SCRIPTS = {
+    "git": [
+        f"Git job `true` of {what}, against git worktree add, run and remove"
+        for what in ("a branch", "a commit")
+    ],
+    "flood": ["10,000,000 bytes of output: growth of the worker's RSS"],
+    "docker": ["Docker job `echo`, against docker run --rm"],
+}
 
 
 def command(*words: str) -> list[str]:
@@ -143,7 +151,8 @@ def test_a_cluster_is_measured_beside_its_jobs_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", ["local", "redis", "distributed"])
 def test_every_measure_of_a_cluster_is_taken(backend: str, tmp_path: Path) -> None:
     done = bench(
-        *("cluster", "--backend", backend, "--quick", "--json", "-", "--folder", str(tmp_path))
+        *("cluster", "--backend", backend, "--only", ",".join(OF_CLUSTERS)),
+        *("--quick", "--json", "-", "--folder", str(tmp_path)),
     )
 
     assert done.returncode == 0, done.stderr
@@ -152,6 +161,22 @@ def test_every_measure_of_a_cluster_is_taken(backend: str, tmp_path: Path) -> No
     assert {row["verdict"] for row in found["rows"] if row["bar"]} <= {"ok", "MISSED"}
     assert list(tmp_path.iterdir()) == []
     assert "@" not in done.stdout  # no credentials
+
+
+@pytest.mark.docker
+@pytest.mark.xdist_group("docker")
+@pytest.mark.parametrize(
+    "names", [["git", "flood"], pytest.param(["docker"], marks=pytest.mark.stress)]
+)
+def test_scripts_are_measured_beside_bare_commands(names: list[str], tmp_path: Path) -> None:
+    words = ("--only", ",".join(names), "--json", "-", "--folder", str(tmp_path))
+
+    done = bench("cluster", "--quick", *words)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert measures(found) == [row for name in names for row in OF_SCRIPTS[name]]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_backend_that_a_package_is_not_measured_on_is_refused() -> None:

@@ -107,16 +107,40 @@ def rates(
 ) -> Row:
     """Return the row of two who took turns: seconds of each round become jobs a second."""
     ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
-    lower, _, upper = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     return Row(
         measure=measure,
         ours=Figure(count / median(ours), "/s"),
         who=who,
         against=Figure(count / median(theirs), "/s"),
         ratio=median(ratios),
-        spread=(lower, upper),
+        spread=quartiles(ratios),
         bar=None if bar is None else Bar("ratio >=", bar),
     )
+
+
+def durations(  # noqa: PLR0917 - the columns of one row
+    measure: str, ours: Sequence[float], theirs: Sequence[float], who: str, unit: Unit, bar: float
+) -> Row:
+    """Return the row of two who took turns, of whose seconds fewer are better."""
+    scale = 1000 if unit == "ms" else 1
+    ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
+    return Row(
+        measure=measure,
+        ours=Figure(median(ours) * scale, unit),
+        who=who,
+        against=Figure(median(theirs) * scale, unit),
+        ratio=median(ratios),
+        spread=quartiles(ratios),
+        bar=Bar("ratio <=", bar),
+    )
+
+
+def quartiles(ratios: Sequence[float]) -> tuple[float, float]:
+    """Return the lower and the upper one; of one round, that."""
+    lower, _, upper = (
+        quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else [*ratios] * 3
+    )
+    return lower, upper
 
 
 HEADINGS = ("measure", "ours", "against", "ratio (quartiles)", "bar", "verdict")

@@ -30,6 +30,7 @@ class Settings:
         imports: interpreters that are started.
         starts: clusters that are started.
         managed: jobs after which a manager's memory is looked at again.
+        flood: bytes that a command writes.
         peers: whether other libraries take part.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     imports: int = 10
     starts: int = 5
     managed: int = 50_000
+    flood: int = 1_000_000_000
     peers: bool = True
 
     def quick(self) -> "Settings":
@@ -66,6 +68,7 @@ class Settings:
             imports=1,
             starts=1,
             managed=50,
+            flood=10_000_000,
         )
 
     @contextmanager

@@ -1,9 +1,13 @@
-"""An image for the tests of containers, made of programs of this machine: no registry is asked."""
+"""An image for the tests of containers, made of programs of this machine: no registry is asked.
+
+As a script it takes the address of an engine, and says the image's name.
+"""
 
 import io
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -46,3 +50,10 @@ def _archive() -> bytes:
 def _libraries(program: str) -> list[str]:
     done = subprocess.run(["ldd", program], check=True, capture_output=True, text=True)
     return re.findall(r"(/\S+) \(0x", done.stdout)
+
+
+if __name__ == "__main__":
+    import docker
+
+    untyped: Any = docker.APIClient
+    sys.stdout.write(make_image(untyped(base_url=sys.argv[1])))

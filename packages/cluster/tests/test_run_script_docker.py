@@ -253,3 +253,24 @@ def test_a_flood_of_output_takes_no_memory_of_the_worker(place: Place) -> None:
     eventually(done, within=100)
     assert place.done(job_id).output["stdout_size"] == 1_000_000_000
     assert highest - before < 20 * 2**20
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_of_two_hundred_jobs_nothing_is_left(place: Place) -> None:
+    kinds: list[tuple[str, dict[str, Any], str]] = [
+        ("echo fine", {}, "completed"),
+        ("setsid sleep 300 & echo fine", {}, "completed"),
+        ("exit 3", {}, "failed"),
+        ("echo fine; touch /tmp/x", {}, "completed"),
+        ("trap '' TERM; (setsid sleep 300 &); sleep 300", {"timeout": 0.5}, "failed"),
+        ("kill -KILL $$", {}, "failed"),
+    ]
+    jobs = [
+        (place.submit(command, **more), wanted)
+        for command, more, wanted in (kinds[number % len(kinds)] for number in range(200))
+    ]
+    assert [place.cluster.wait_for_job(job_id=job, timeout=500).status for job, _ in jobs] == [
+        wanted for _, wanted in jobs
+    ]
+    assert place.left() == []

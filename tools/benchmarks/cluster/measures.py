@@ -16,6 +16,7 @@ from mindtrace.core.net import get_free_ports
 from mindtrace.jobs import job_from_schema
 from tools.benchmarks.children import pause, python
 from tools.benchmarks.cluster.holding import SCHEMA, Hold
+from tools.benchmarks.cluster.scripts import MEASURES as SCRIPTS
 from tools.benchmarks.cluster.stage import PATIENCE, Cluster, ClusterStage
 from tools.benchmarks.latency import WARM_UP, p99
 from tools.benchmarks.report import Bar, Figure, Row, limit, rates
@@ -175,4 +176,5 @@ MEASURES: dict[str, Callable[[ClusterStage], Iterator[Row]]] = {
     "throughput": throughput,
     "takeover": takeover,
     "memory": memory,
+    **SCRIPTS,
 }

@@ -53,6 +53,7 @@ class LocalCluster(ClusterStage):
     """Everything in files."""
 
     place = "local"
+    measures = (*ClusterStage.measures, "git", "docker", "flood")
 
 
 class RedisCluster(ClusterStage):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ import uvicorn
 from mindtrace.services import ConnectionManager, Gateway
 from mindtrace.services.samples.echo_service import EchoService
 from tools.benchmarks.children import Child, python
-from tools.benchmarks.report import Bar, Figure, Row, Unit, rates
+from tools.benchmarks.report import Bar, Figure, Row, durations, rates
 from tools.benchmarks.settings import Settings
 from tools.benchmarks.turns import take_turns
 from tools.commands import ROOT
@@ -87,7 +87,9 @@ def launch(stage: WebStage) -> Iterator[Row]:
         return perf_counter() - began
 
     mine, theirs = take_turns((ours, imports), _do, stage.settings.rounds)
-    yield _ratio("launch of EchoService, until it returns", mine, theirs, "the imports", "s", 2.5)
+    yield durations(
+        "launch of EchoService, until it returns", mine, theirs, "the imports", "s", 2.5
+    )
 
 
 def call(stage: WebStage) -> Iterator[Row]:
@@ -103,7 +105,7 @@ def call(stage: WebStage) -> Iterator[Row]:
             return _mean(lambda: client.post(url, json={"message": MESSAGE}).json(), count)
 
         mine, theirs = take_turns((ours, raw), _do, stage.settings.rounds)
-    yield _ratio("one echo() after the other, each", mine, theirs, "raw", "ms", 1.3)
+    yield durations("one echo() after the other, each", mine, theirs, "raw", "ms", 1.3)
 
 
 def requests(stage: WebStage) -> Iterator[Row]:
@@ -170,24 +172,6 @@ def _port(manager: ConnectionManager) -> int:
     port = manager.url.port
     assert port is not None
     return port
-
-
-def _ratio(  # noqa: PLR0917 - the columns of one row
-    measure: str, ours: list[float], theirs: list[float], who: str, unit: Unit, bar: float
-) -> Row:
-    """Return the row of seconds, of which fewer are better."""
-    scale = 1000 if unit == "ms" else 1
-    ratios = [mine / its for mine, its in zip(ours, theirs, strict=True)]
-    lower, _, upper = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-    return Row(
-        measure=measure,
-        ours=Figure(median(ours) * scale, unit),
-        who=who,
-        against=Figure(median(theirs) * scale, unit),
-        ratio=median(ratios),
-        spread=(lower, upper),
-        bar=Bar("ratio <=", bar),
-    )
 
 
 def _wait_for(url: str) -> None:
