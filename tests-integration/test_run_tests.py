@@ -185,7 +185,7 @@ def test_a_server_of_ones_own_takes_a_binary(lonely: Path, own_redis: Callable[.
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("spread", ["", "-n 2"])
+@pytest.mark.parametrize("spread", ["", pytest.param("-n 2", marks=pytest.mark.stress)])
 def test_a_binary_is_started_for_the_tests_and_ends_with_them(
     lonely: Path, own_redis: object, spread: str
 ) -> None:

@@ -559,6 +559,7 @@ def test_after_ctrl_c_the_same_command_goes_on_with_what_is_left(place: Place, l
     assert list(place.state.iterdir()) == []
 
 
+@pytest.mark.stress
 def test_a_run_interrupted_again_and_again_loses_nothing(place: Place, large: Path) -> None:
     for _ in range(2):
         with Terminal(place, large) as terminal:

@@ -30,8 +30,8 @@ def open_with_ledger() -> Harness:
 
 
 TestFifo = pytest.mark.rabbitmq(machine_for(open_harness, "fifo", examples=EXAMPLES, steps=STEPS))
-TestPriority = pytest.mark.rabbitmq(
-    machine_for(open_harness, "priority", examples=EXAMPLES, steps=STEPS)
+TestPriority = pytest.mark.stress(
+    pytest.mark.rabbitmq(machine_for(open_harness, "priority", examples=EXAMPLES, steps=STEPS))
 )
 TestFifoWithALedger = pytest.mark.rabbitmq(
     machine_for(open_with_ledger, "fifo", examples=EXAMPLES, steps=STEPS)

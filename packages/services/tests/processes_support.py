@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
 
 import psutil
+import pytest
 from pydantic import BaseModel
 from services_support import DEADLINE, eventually
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 MARK = "MINDTRACE_TESTS_MARK"
 TESTS = str(Path(__file__).parent)
+ONE_OR_TWO_WORKERS = pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.stress)]
+)
+"""A service of two processes ends and fails as one of one does: that takes its time to try."""
 
 
 def marked(mark: str) -> list[int]:

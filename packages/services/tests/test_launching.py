@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from processes_support import Failing, Footprint, Name, Plain, Program, leaving_nothing, ran
+from processes_support import (
+    ONE_OR_TWO_WORKERS,
+    Failing,
+    Footprint,
+    Name,
+    Plain,
+    Program,
+    leaving_nothing,
+    ran,
+)
 from services_support import DEADLINE, environment, eventually, launched
 
 from mindtrace.services import (
@@ -284,7 +293,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("detach", [False, True])
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 @pytest.mark.parametrize(("how", "problem", "line"), FAILURES)
 def test_a_failed_start_says_why_and_leaves_nothing(
     pid_files: Path, how: str, problem: str, line: str, workers: int, detach: bool
@@ -307,7 +316,7 @@ def test_the_very_last_lines_of_a_failed_start_are_told() -> None:
         assert len(caught.value.output.splitlines()) == 50
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 @pytest.mark.parametrize("how", ["hang", "async_hang"])
 def test_a_start_that_hangs_is_ended(pid_files: Path, how: str, workers: int) -> None:
     with leaving_nothing(pid_files):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from processes_support import Plain, Program, is_gone
+from processes_support import ONE_OR_TWO_WORKERS, Plain, Program, is_gone
 from services_support import eventually
 
 from mindtrace.services import ServerStatus
@@ -43,7 +43,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 @pytest.mark.parametrize("how", ENDS)
 def test_a_child_ends_with_its_parent(tmp_path: Path, how: str, workers: int) -> None:
     source = LAUNCHING.format(end=ENDS[how], workers=workers)
@@ -271,7 +271,7 @@ DETACHING = """
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 @pytest.mark.parametrize("how", ["normally", "by SIGKILL"])
 def test_a_detached_child_lives_on_and_writes_to_a_file(
     tmp_path: Path, how: str, workers: int
@@ -326,7 +326,7 @@ def test_the_handlers_of_the_parent_stay_its_own(tmp_path: Path) -> None:
         assert program.ended() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 def test_ctrl_c_at_a_terminal_is_for_the_parent_alone(tmp_path: Path, workers: int) -> None:
     source = f"""
         import threading, time
@@ -354,7 +354,7 @@ def test_ctrl_c_at_a_terminal_is_for_the_parent_alone(tmp_path: Path, workers: i
         eventually(program.leaves_nothing)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@ONE_OR_TWO_WORKERS
 def test_ctrl_c_ends_a_blocking_launch(tmp_path: Path, workers: int) -> None:
     source = f"""
         import threading
