@@ -75,7 +75,7 @@ class JobStatus(BaseModel):
         status: How far it is.
         output: What the worker returned, or of a failure what it said; empty while it is not done.
         worker_id: Who ran it last, where that is known.
-        job: The job itself, where it is still kept.
+        job: The job itself, in the answer to whoever submits it.
         progress: How far it said it is: what is done, and of how much.
     """
 
