@@ -11,12 +11,14 @@ import sys
 import tarfile
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-IMAGE = "mindtrace-test:programs"
 PROGRAMS = (
-    *("sh", "cat", "cut", "dd", "env", "grep", "head", "id", "ls", "mkdir", "setsid", "sleep"),
-    *("tail", "touch", "tr", "true", "wc", "yes"),
+    *("sh", "cat", "chmod", "cp", "cut", "dd", "echo", "env", "grep", "head", "id", "ls", "mkdir"),
+    *("perl", "setsid", "sleep", "tail", "touch", "tr", "true", "wc", "yes"),
 )
+IMAGE = f"mindtrace-test:programs-{crc32(' '.join(PROGRAMS).encode()):08x}"
+"""An engine that stays may have one with other programs."""
 
 
 # Any: docker-py has no types

@@ -36,12 +36,12 @@ def git_jobs(stage: ClusterStage) -> Iterator[Row]:
     with stage.where.opened() as folder, ExitStack() as stack:
         repository = _Repository(folder)
         worker = _launch(stack)
-        for how, which in (("a branch", "main"), ("a commit", repository.commit)):
+        for how, which in (("branch", "main"), ("commit", repository.commit)):
 
-            def ours(which: str = which) -> None:
-                _run(worker, "true", git={"repo_url": repository.url, "branch": which})
+            def ours(how: str = how, which: str = which) -> None:
+                _run(worker, "true", git={"repo_url": repository.url, how: which})
 
-            measure = f"Git job `true` of {how}, against git worktree add, run and remove"
+            measure = f"Git job `true` of a {how}, against git worktree add, run and remove"
             yield _row(measure, ours, repository.bare, stage, bar=1.5)
 
 
