@@ -15,7 +15,7 @@ import pytest
 
 from tools.commands import ROOT
 
-NEEDS_MORE = "process or integration or redis or rabbitmq or docker"
+NEEDS_MORE = "process or integration or redis or rabbitmq or docker or registry"
 KINDS = {
     None: "not stress",
     "unit": f"not ({NEEDS_MORE} or stress)",
@@ -69,9 +69,9 @@ def parse(words: list[str]) -> Selection:
         usage="%(prog)s [module ...] [--unit | --integration | --stress] [--no-install]"
         " [pytest arguments]",
         description=f"Modules: {', '.join(modules())}. A server that tests need is taken from"
-        " MINDTRACE_TEST_REDIS_URL, MINDTRACE_TEST_RABBITMQ_URL or MINDTRACE_TEST_DOCKER_HOST, or"
-        " found where it usually is, or started from a binary, or in Docker, or installed with"
-        " apt-get.",
+        " MINDTRACE_TEST_REDIS_URL, MINDTRACE_TEST_RABBITMQ_URL, MINDTRACE_TEST_DOCKER_HOST or"
+        " MINDTRACE_TEST_REGISTRY_URL, or found where it usually is, or started from a binary,"
+        " or in Docker, or installed with apt-get.",
         allow_abbrev=False,
     )
     kinds = parser.add_mutually_exclusive_group()

@@ -6,9 +6,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tools.services.docker import DockerServer, may_be_had
-from tools.services.probe import docker_answers, rabbitmq_answers, redis_answers
+from tools.services.probe import (
+    docker_answers,
+    rabbitmq_answers,
+    redis_answers,
+    registry_answers,
+)
 from tools.services.rabbitmq import RabbitMQServer
 from tools.services.redis import RedisServer
+from tools.services.registry import RegistryServer
 from tools.services.server import OwnServer
 
 
@@ -98,4 +104,15 @@ DOCKER = Service(
     package="docker.io",
     may_be_had=may_be_had,
 )
-SERVICES = (REDIS, RABBITMQ, DOCKER)
+REGISTRY = Service(
+    name="Registry",
+    marker="registry",
+    variable="MINDTRACE_TEST_REGISTRY_URL",
+    usual=("http://127.0.0.1:5000",),
+    answers=registry_answers,
+    binary=RegistryServer.binary,
+    own=RegistryServer,
+    package="docker-registry",
+    may_be_had=may_be_had,  # nobody asks for one without an engine
+)
+SERVICES = (REDIS, RABBITMQ, DOCKER, REGISTRY)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
+from tools import commands
 from tools.services.probe import docker_answers
 from tools.services.process import Kept, ServerError
 from tools.services.server import OwnServer
@@ -38,8 +39,10 @@ class DockerServer(OwnServer):
     ) -> None:
         """Stop in order: what the engine has mounted could not be removed otherwise."""
         self.stop()
+        for each in reversed(mounted_below(self.folder)):  # by one that was killed
+            commands.run("umount", each)
 
-    def _launch(self) -> Kept:
+    def _launch(self, *around: str) -> Kept:
         program = self.binary()
         if program is None:
             raise ServerError("There is no dockerd on PATH.")
@@ -49,11 +52,19 @@ class DockerServer(OwnServer):
             "data-root": self.folder / "data",
             "exec-root": self.folder / "exec",
             "pidfile": self.folder / "docker.pid",
-            "host": self.url,
         }
+        # one that was killed left it behind, and another process may be called so by now
+        (places["exec-root"] / "containerd" / "containerd.pid").unlink(missing_ok=True)
         options = [f"--{name}={value}" for name, value in places.items()]
-        words = [program, *options, "--bridge=none", "--iptables=false", "--ip6tables=false"]
-        return Kept("dockerd", words, self.folder / "dockerd.log")
+        options += [f"--host={self.url}", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        return Kept("dockerd", [*around, program, *options], self.folder / "dockerd.log")
+
+
+def mounted_below(folder: Path) -> list[str]:
+    """Return where something is mounted below a folder, the oldest first."""
+    lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    places = [line.split(" ")[1] for line in lines]
+    return [each for each in places if each.startswith(f"{folder}/")]
 
 
 def may_run() -> bool:

@@ -62,6 +62,15 @@ def docker_answers(url: str) -> bool:
         engine.close()
 
 
+def registry_answers(url: str) -> bool:
+    """Tell whether a registry of images answers, and not something else."""
+    try:
+        answer = requests.get(f"{url}/v2/", timeout=PATIENCE)
+    except requests.RequestException:
+        return False
+    return answer.ok and "Docker-Distribution-Api-Version" in answer.headers
+
+
 def _listens(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as tried:
         try:
