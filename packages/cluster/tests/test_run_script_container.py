@@ -40,7 +40,7 @@ def test_a_container_is_narrow_unless_somebody_says_otherwise(roots: Path) -> No
         ({"user": "0"}, {"any_user": True}),
         ({"read_only": False}, {"writable_root": True}),
         ({"gpus": -1}, {"gpus": True}),
-        ({"ports": {"80/tcp": None}}, {"ports": True}),
+        ({"ports": {"80/tcp": None}, "network": "b"}, {"ports": True, "networks": ["b"]}),
         ({"devices": ["/dev/kvm:/dev/kvm:r"]}, {"devices": ["/dev/kvm"]}),
         ({"capabilities": ["net_admin"]}, {"capabilities": ["CAP_NET_ADMIN"]}),
     ],
@@ -87,6 +87,28 @@ def test_links_are_followed_before_anything_is_mounted(roots: Path) -> None:
         (roots.resolve() / "results", "/results", False),
         (roots.resolve() / "data", "/data", True),
     ]
+
+
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_a_port_takes_a_network_on_which_it_can_be_published(roots: Path, network: str) -> None:
+    spec = DockerSpec(image="x", network=network, ports={"80": 8080})
+    with pytest.raises(
+        RunScriptError, match=f"no port can be published on the network '{network}'"
+    ):
+        container_of(spec, settings(roots, ports=True, networks=["none", "host"]))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"ports": {port: None}} for port in ("", "http", "80/xyz", "80-82/tcp", "80/tcp\n")),
+        *({"ports": {"80": port}} for port in (-1, 0, 65536)),
+        *({"gpus": gpus} for gpus in (-2, 0)),
+    ],
+)
+def test_a_number_that_means_nothing_is_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"ports|gpus"):
+        DockerSpec.model_validate({"image": "x"} | said)
 
 
 @pytest.mark.parametrize("image", ["", "--privileged", "-v", "a b", "../x"])

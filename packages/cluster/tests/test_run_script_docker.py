@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import docker
 import psutil
@@ -24,6 +27,13 @@ from mindtrace.core.errors import MindtraceError
 from mindtrace.jobs import JobSchema, job_from_schema
 
 pytestmark = [pytest.mark.process, pytest.mark.docker, pytest.mark.xdist_group("docker")]
+
+
+NETWORK = f"mindtrace-test-{uuid4().hex}"
+SERVER = (
+    'socket(S, 2, 1, 6); bind(S, pack("S n a4 x8", 2, 8000, "\\0" x 4)) or die; listen(S, 1);'
+    ' accept(C, S); syswrite(C, "hello from inside")'
+)
 
 
 class Place:
@@ -83,6 +93,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with ExitStack() as stack, pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("DOCKER_HOST", host)
         monkeypatch.setenv("MINDTRACE_DIR_PATHS__ROOT", str(folder / "root"))
+        monkeypatch.setenv("MINDTRACE_RUN_SCRIPT__DEVICES", "/dev/zero")
+        monkeypatch.setenv("MINDTRACE_RUN_SCRIPT__NETWORKS", f"none,{NETWORK},nobodys")
+        monkeypatch.setenv("MINDTRACE_RUN_SCRIPT__PORTS", "true")
         roots = f"{folder}/data,{folder}/results:rw"
         monkeypatch.setenv("MINDTRACE_RUN_SCRIPT__VOLUME_ROOTS", roots)
         monkeypatch.setenv("MINDTRACE_RUN_SCRIPT__GRACE", "1")
@@ -197,13 +210,76 @@ def test_what_a_command_does_wrong_ends_with_it(
         ({"volumes": {"/": "/host"}}, "VOLUME_ROOTS"),
         ({"image": "mindtrace-test:nowhere", "pull": "never"}, "no image mindtrace-test:nowhere"),
         # allowed here, but the engine has none; what it made is removed all the same
-        ({"gpus": 1}, "the Docker engine says"),
+        ({"gpus": 1}, "the Docker engine has no GPU to give"),
+        ({"gpus": -1}, "the Docker engine has no GPU to give"),
+        ({"devices": ["/dev/null"]}, "DEVICES"),
+        ({"devices": ["/dev/../dev/zero"]}, "DEVICES"),
+        ({"network": "bridge"}, "NETWORKS"),
+        ({"network": "nobodys"}, "network nobodys not found"),
+        ({"ports": {"80/tcp": None}}, "no port can be published on the network 'none'"),
+        ({"working_dir": "../.."}, "needs to be an absolute path"),
     ],
 )
 def test_what_cannot_be_had_is_refused(place: Place, container: dict[str, Any], what: str) -> None:
     found = place.run("true", container=container)
     assert found.status == "failed"
     assert what in found.output["error"]
+
+
+def test_a_device_of_the_host_is_there_as_allowed(place: Place) -> None:
+    found = place.run(
+        "head -c 3 /dev/other | wc -c", container={"devices": ["/dev/zero:/dev/other"]}
+    )
+    assert found.output["stdout"] == "3\n"
+
+
+def test_a_port_can_be_reached_where_it_is_published(place: Place) -> None:
+    network = place.api.create_network(NETWORK, driver="bridge")
+    try:
+        container = {"network": NETWORK, "ports": {"8000/tcp": None}}
+        job_id = place.submit(["perl", "-e", SERVER], container=container)
+        eventually(lambda: _ports(place, job_id), what="a port")
+        port = _ports(place, job_id)["8000/tcp"]
+        eventually(lambda: _heard(port) == b"hello from inside", what="an answer")
+        assert place.done(job_id).status == "completed"
+        assert _ports(place, job_id) == {}
+    finally:
+        place.api.remove_network(network["Id"])
+
+
+def _ports(place: Place, job_id: str) -> dict[str, int]:
+    try:
+        ports: dict[str, int] = place.worker.output(job_id=job_id).ports
+    except MindtraceError:  # it has not begun
+        return {}
+    return ports
+
+
+def _heard(port: int) -> bytes:
+    with suppress(ConnectionResetError), socket.create_connection(("127.0.0.1", port), 5) as asked:
+        return asked.recv(100)
+    return b""
+
+
+def test_what_is_built_in_the_container_can_be_run_there(place: Place) -> None:
+    assert place.run("cp /bin/echo /tmp/made; /tmp/made hello").output["stdout"] == "hello\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+def test_what_is_mounted_below_a_folder_to_read_cannot_be_written(place: Place) -> None:
+    below = place.folder / "data" / "below"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", below], check=True)
+    try:
+        found = place.run(
+            "touch /data/below/x; echo tried",
+            container={"volumes": {f"{place.folder}/data": "/data"}},
+        )
+        assert found.output["stdout"] == "tried\n"
+        assert list(below.iterdir()) == []
+    finally:
+        subprocess.run(["umount", below], check=True)
+        below.rmdir()
 
 
 def test_a_cancelled_job_ends_its_container(place: Place) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mindtrace.cluster.run_script.types import DockerSpec
 
 _SET = "MINDTRACE_RUN_SCRIPT__"
+_WITHOUT_PORTS = ("none", "host")
 
 
 class Volume(NamedTuple):
@@ -59,6 +60,9 @@ def container_of(spec: DockerSpec, settings: RunScriptSettings) -> Container:
         raise _refused("a GPU", "GPUS")
     if spec.ports and not settings.ports:
         raise _refused("publishing ports", "PORTS")
+    if spec.ports and network in _WITHOUT_PORTS:
+        problem = f"no port can be published on the network {network!r}; name another one"
+        raise RunScriptError(problem)
     return Container(
         image=spec.image,
         volumes=[_volume(source, mount, settings) for source, mount in spec.volumes.items()],

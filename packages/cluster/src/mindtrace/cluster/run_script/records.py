@@ -14,6 +14,9 @@ from mindtrace.cluster.git.removal import remove_folder, remove_oldest
 if TYPE_CHECKING:
     from pathlib import Path
 
+TEMPORARY = "tmp"
+"""The folder in that of a run for what it needs meanwhile."""
+
 _NAME = re.compile(r"[A-Za-z0-9][\w-]{0,99}")
 _HELD_WITHIN = 60.0
 _FILES = ("stdout", "stderr")
@@ -33,7 +36,7 @@ class Record:
     @property
     def temporary(self) -> Path:
         """The folder for what the command needs while it runs."""
-        return self.folder / "tmp"
+        return self.folder / TEMPORARY
 
     def __enter__(self) -> Self:
         return self

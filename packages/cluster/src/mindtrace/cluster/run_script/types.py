@@ -28,6 +28,8 @@ def _plain(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_plain)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Port = Annotated[str, Field(pattern=r"^[0-9]{1,5}(/(tcp|udp|sctp))?$")]
+HostPort = Annotated[int, Field(ge=1, le=65535)]
 
 
 class _Said(BaseModel):
@@ -108,13 +110,13 @@ class DockerSpec(_Said):
     environment: dict[Name, Text] = Field(default_factory=dict)
     volumes: dict[Text, Mount | Text] = Field(default_factory=dict)
     devices: list[Text] = Field(default_factory=list)
-    ports: dict[Text, int | None] = Field(default_factory=dict)
+    ports: dict[Port, HostPort | None] = Field(default_factory=dict)
     pull: Literal["missing", "never", "always"] | None = None
     network: Text | None = None
     user: Annotated[str, Field(pattern=r"^\d+(:\d+)?$")] | None = None
     read_only: bool = True
     capabilities: list[Text] = Field(default_factory=list)
-    gpus: int | None = None
+    gpus: Literal[-1] | Count | None = None
 
 
 class EnvironmentSpec(_Said):
@@ -171,7 +173,8 @@ class RunScriptWorkerOutput(BaseModel):
         duration: Seconds that the command took.
         limits_hit: Why it was ended: `timeout`, `memory`, `processes`, `output`, `cancelled`.
         commit: What was checked out.
-        image: The digest of the image.
+        image: By what the very image can be had again: `repository@sha256:...` where it was pulled,
+            else `sha256:...`, what the engine calls it.
         stdout_size: Bytes that it wrote.
         stderr_size: Likewise.
         stdout_file: Where all of it is, on the worker's machine, for as long as that is kept.

@@ -17,19 +17,21 @@ from mindtrace.cluster.git.access import Access
 from mindtrace.cluster.run_script.engine import Engine
 from mindtrace.cluster.run_script.output import Output
 from mindtrace.cluster.run_script.process import Keepers
-from mindtrace.cluster.run_script.records import Records
+from mindtrace.cluster.run_script.records import TEMPORARY, Records
 from mindtrace.cluster.run_script.settings import run_script_settings
 from mindtrace.cluster.run_script.task import Control, Task
 from mindtrace.cluster.run_script.types import RunScriptWorkerInput, RunScriptWorkerOutput
 from mindtrace.cluster.settings import cluster_settings
 from mindtrace.cluster.worker import Worker
-from mindtrace.cluster.workers.environments.docker_env import DockerEnvironment
+from mindtrace.cluster.workers.environments.docker_env import PORTS, DockerEnvironment
 from mindtrace.cluster.workers.environments.git_env import GitEnvironment
 from mindtrace.core.settings import get_config
 from mindtrace.core.task import TaskSchema
 from mindtrace.jobs import Consumer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mindtrace.cluster.run_script.task import Ran, ScriptEnvironment
     from mindtrace.cluster.run_script.types import EnvironmentSpec
 
@@ -64,11 +66,13 @@ class OutputPart(BaseModel):
         text: It; empty if there is none yet.
         after: Where the next part begins.
         running: Whether the run goes on.
+        ports: The ports in the container, with those of the host where they are, while it runs.
     """
 
     text: str
     after: int
     running: bool
+    ports: dict[str, int] = Field(default_factory=dict[str, int])
 
 
 class RunScriptWorker(Worker):
@@ -134,7 +138,12 @@ class RunScriptWorker(Worker):
         half = len(decoder.getstate()[0])
         if half and not running and len(data) < _PIECE:
             text, half = text + decoder.decode(b"", final=True), 0
-        return OutputPart(text=text, after=payload.after + len(data) - half, running=running)
+        return OutputPart(
+            text=text,
+            after=payload.after + len(data) - half,
+            running=running,
+            ports=_ports(folder),
+        )
 
     def _run(self, job_dict: Any) -> Any:
         job = _read(job_dict)
@@ -215,6 +224,14 @@ def _read(payload: Any) -> RunScriptWorkerInput:
             for each in error.errors(include_url=False, include_input=False)
         ]
         raise InvalidPayloadError("RunScriptWorkerInput", problems) from None
+
+
+def _ports(record: Path) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads((record / TEMPORARY / PORTS).read_text("ascii"))
+    except FileNotFoundError:  # none is published, or not any more
+        return {}
+    return found
 
 
 def _told(ran: Ran, output: Output, shown: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from math import ceil
 from time import monotonic
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 _DEFAULTS = {"PYTHONUNBUFFERED": "1", "HOME": "/tmp"}  # noqa: S108 - its own
 _PERIOD = 10**9
+_OF_GPUS = re.compile("gpu|nvidia", re.IGNORECASE)
+
+PORTS = "ports"
+"""The file that says, while a container runs, at which ports of the host its ports are."""
 
 
 class DockerEnvironment:
@@ -55,25 +61,31 @@ class DockerEnvironment:
         Raises:
             RunScriptError: The engine says no.
         """
-        del temporary
-        image = self._engine.image(self._container.image, self._container.pull)
-        api = self._engine.api
+        engine = self._engine
+        engine.tidy()
+        engine.check(task.limits)
+        image = engine.image(self._container.image, self._container.pull, control)
         with translating():
-            made: str = api.create_container(image, **self._options(task))["Id"]
+            made: str = engine.api.create_container(image.id, **self._options(task))["Id"]
         try:
             with translating():
-                ended = self._run(made, task, output, control)
+                ended = self._run(made, task, output, control, temporary)
         finally:
-            self._engine.remove(made)
-        return Ran(ended, image=image)
+            engine.remove(made)
+        return Ran(ended, image=image.name)
 
-    def _run(self, made: str, task: Task, output: Output, control: Control) -> Ended:
+    def _run(
+        self, made: str, task: Task, output: Output, control: Control, temporary: Path
+    ) -> Ended:
         api = self._engine.api
         with self._engine.attached(made) as parts:
             reader = _Reader(parts, output)
             began = monotonic()
-            api.start(made)
+            self._start(made)
             reader.start()
+            if self._container.ports:
+                said = json.dumps(self._published(made))
+                (temporary / PORTS).write_text(said, encoding="ascii")
             why_stop = control.why_stop(output, task.timeout)
             limit = self._until_ended(made, reader, why_stop, task.grace)
             code: int = api.wait(made)["StatusCode"]
@@ -83,21 +95,33 @@ class DockerEnvironment:
             limit = "memory"
         return Ended(code, limit, duration)
 
+    def _start(self, made: str) -> None:
+        try:
+            with translating():
+                self._engine.api.start(made)
+        except RunScriptError as error:
+            if self._container.gpus is not None and _OF_GPUS.search(error.problem):
+                problem = (
+                    "the Docker engine has no GPU to give; that takes one, and NVIDIA's container "
+                    f"toolkit ({error.problem})"
+                )
+                raise RunScriptError(problem) from error
+            raise
+
+    def _published(self, made: str) -> dict[str, int]:
+        """Return at which ports of the host those of a container are."""
+        settings = self._engine.api.inspect_container(made)["NetworkSettings"]
+        found: dict[str, Any] = settings["Ports"] or {}
+        return {name: int(each[0]["HostPort"]) for name, each in found.items() if each}
+
     def _until_ended(
         self, made: str, reader: _Reader, why_stop: Callable[[], str | None], grace: float
     ) -> str | None:
         """Return when the container has ended, with what made it end if it had to."""
-        import requests  # noqa: PLC0415 - comes with docker-py
-
         while True:
-            if reader.wait(LOOK_EVERY):
-                # its streams are closed, which it may have done itself
-                try:
-                    self._engine.api.wait(made, timeout=1)
-                except (requests.ConnectionError, requests.Timeout):
-                    pass
-                else:
-                    return None
+            # its streams are closed, which it may have done itself
+            if reader.wait(LOOK_EVERY) and self._engine.has_ended(made):
+                return None
             limit = why_stop() or reader.problem
             if limit is not None:
                 self._engine.api.stop(made, timeout=ceil(grace))
@@ -119,7 +143,7 @@ class DockerEnvironment:
         }
 
     def _host_config(self, task: Task) -> Any:
-        from docker.types import DeviceRequest, LogConfig, Mount, Ulimit  # noqa: PLC0415 - of an extra
+        from docker.types import DeviceRequest, LogConfig, Ulimit  # noqa: PLC0415 - of an extra
 
         wanted, settings, limits = self._container, self._settings, task.limits
         return self._engine.api.create_host_config(
@@ -128,7 +152,8 @@ class DockerEnvironment:
             init=settings.init,
             network_mode=wanted.network,
             read_only=wanted.read_only,
-            tmpfs={"/tmp": f"rw,nosuid,nodev,size={int(settings.tmp_size)},mode=1777"},  # noqa: S108
+            # what is built there is run there
+            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={int(settings.tmp_size)},mode=1777"},  # noqa: S108
             cap_drop=["ALL"],
             cap_add=wanted.capabilities or None,
             security_opt=["no-new-privileges"],
@@ -141,10 +166,7 @@ class DockerEnvironment:
                 for name, most in (("core", 0), ("fsize", limits.file_size))
                 if most is not None
             ],
-            mounts=[
-                Mount(each.target, str(each.source), type="bind", read_only=each.read_only)
-                for each in wanted.volumes
-            ],
+            mounts=[self._engine.mount(each) for each in wanted.volumes],
             devices=wanted.devices,
             device_requests=None
             if wanted.gpus is None

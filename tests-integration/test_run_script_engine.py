@@ -1,0 +1,147 @@
+"""Commands in containers, where the engine itself has its faults."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import docker
+import pytest
+from packages.cluster.tests.docker_support import make_image
+
+from mindtrace.cluster.errors import RunScriptError
+from mindtrace.cluster.run_script import engine as engine_module
+from mindtrace.cluster.run_script.engine import Engine
+from mindtrace.cluster.run_script.output import Output
+from mindtrace.cluster.run_script.settings import RunScriptSettings
+from mindtrace.cluster.run_script.task import Control, Ran, Task
+from mindtrace.cluster.run_script.types import RunScriptWorkerInput
+from mindtrace.cluster.workers.environments.docker_env import DockerEnvironment
+from mindtrace.jobs import Consumer
+from tools.services.docker import DockerServer
+from tools.services.process import Kept, wait_until
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.docker(own=True),
+    pytest.mark.xdist_group("docker"),
+    # docker-py does not close the socket of a call that meets an engine which has just ended
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket"),
+]
+
+CGROUPS = Path("/sys/fs/cgroup/unified")
+"""Where the second version is beside the first one, which has all that limits are made of."""
+
+AWAY = 3.0
+
+
+class Unlimited(DockerServer):
+    """An engine with no cgroups but those that limit nothing."""
+
+    def _launch(self, *around: str) -> Kept:
+        words = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup"
+        return super()._launch(*around, "unshare", "-m", "sh", "-c", f'{words} && exec "$@"', "sh")
+
+
+class Place:
+    """An engine of one's own, and jobs for it."""
+
+    def __init__(self, folder: Path, server: DockerServer, stack: ExitStack) -> None:
+        self.folder = folder
+        self.server = stack.enter_context(server)
+        untyped: Any = docker.APIClient
+        self.api: Any = untyped(base_url=server.url)
+        stack.callback(self.api.close)
+        self.image = make_image(self.api)
+        self.engine = Engine(folder / "workers")
+        stack.callback(self.engine.close)
+        self.cpu = 0.0
+
+    def run(self, command: str) -> Ran:
+        spec = {"environment": {"docker": {"image": self.image}}, "command": command}
+        job = RunScriptWorkerInput.model_validate(spec)
+        assert job.environment.docker is not None
+        settings = RunScriptSettings()
+        began = time.thread_time()
+        with Output(self.folder) as output:
+            control = Control(lambda: False, Consumer.progress(), 1 << 20)
+            environment = DockerEnvironment(job.environment.docker, self.engine, settings)
+            try:
+                return environment.run(Task.of(job, settings), output, control, self.folder)
+            finally:
+                self.cpu = time.thread_time() - began
+
+    def left(self) -> list[Any]:
+        return list(self.api.containers(all=True))
+
+    def when_one_runs(self, do: Callable[[], object]) -> threading.Thread:
+        def wait() -> None:
+            wait_until(lambda: bool(self.api.containers()), 30)
+            do()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[type[DockerServer]], Place]]:
+    with ExitStack() as stack:
+
+        def started(kind: type[DockerServer]) -> Place:
+            # the paths of its sockets are bounded
+            folder = stack.enter_context(TemporaryDirectory(prefix="mindtrace-docker-"))
+            server = kind(Path(folder))
+            monkeypatch.setenv("DOCKER_HOST", server.url)
+            return Place(tmp_path, server, stack)
+
+        yield started
+
+
+def test_an_engine_that_comes_back_ends_what_ran(
+    start: Callable[[type[DockerServer]], Place],
+) -> None:
+    place = start(DockerServer)
+
+    def away() -> None:
+        place.server.kill()
+        threading.Event().wait(AWAY)
+        place.server.start()
+
+    thread = place.when_one_runs(away)
+    found = place.run("sleep 300")
+    thread.join()
+    assert found.ended.code in {137, 143}
+    assert place.left() == []
+    # it was not asked without a pause
+    assert place.cpu < AWAY / 3
+
+
+def test_an_engine_that_stays_away_is_told_and_tidied_up_later(
+    start: Callable[[type[DockerServer]], Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "ANSWERS_WITHIN", 1)
+    place = start(DockerServer)
+    thread = place.when_one_runs(place.server.kill)
+    with pytest.raises(RunScriptError, match="no Docker engine answers"):
+        place.run("sleep 300")
+    thread.join()
+    place.server.start()
+    assert len(place.left()) == 1
+    assert place.run("true").ended.code == 0
+    assert place.left() == []
+
+
+@pytest.mark.skipif(not CGROUPS.is_dir(), reason="takes cgroups of the first version")
+def test_an_engine_that_would_forget_limits_is_not_used(
+    start: Callable[[type[DockerServer]], Place],
+) -> None:
+    place = start(Unlimited)
+    with pytest.raises(RunScriptError, match=r"the Docker engine cannot keep limits\.memory"):
+        place.run("true")
+    assert place.left() == []
