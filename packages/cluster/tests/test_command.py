@@ -133,6 +133,10 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(root: Path) -> None:
     [
         ("manager --host 0.0.0.0", "'0.0.0.0' is no name that others can call"),
         ("manager --host 192.0.2.1", "set MINDTRACE_SERVICES__API_TOKEN, or say --insecure"),
+        (
+            "node --cluster-url http://here:1 --host 192.0.2.1",
+            "set MINDTRACE_CLUSTER__NODE_TOKEN, or say --insecure",
+        ),
         ("node", "Missing option '--cluster-url'"),
         ("node --cluster-url here", "'here' is no URL of a service"),
         ("node --cluster-url http://here:1 --worker-ports 9-8", "'9-8' is no range of ports"),

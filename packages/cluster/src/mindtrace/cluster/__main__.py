@@ -67,7 +67,7 @@ def manager(
     """Run a manager until SIGTERM or Ctrl-C."""
     from mindtrace.cluster import ClusterManager  # noqa: PLC0415 - slow to load
 
-    _serve(ClusterManager, host, port, insecure=insecure)
+    _serve(ClusterManager, host, port, "MINDTRACE_SERVICES__API_TOKEN", insecure=insecure)
 
 
 @app.command()
@@ -93,7 +93,7 @@ def node(
             params["worker_ports"] = ports_in(worker_ports)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--worker-ports") from error
-    _serve(Node, host, port, insecure=insecure, **params)
+    _serve(Node, host, port, "MINDTRACE_CLUSTER__NODE_TOKEN", insecure=insecure, **params)
 
 
 @app.command()
@@ -141,7 +141,9 @@ def token(
     typer.echo(found)
 
 
-def _serve(cls: type[Service], host: str, port: int, *, insecure: bool, **params: Any) -> NoReturn:
+def _serve(
+    cls: type[Service], host: str, port: int, token: str, *, insecure: bool, **params: Any
+) -> NoReturn:
     from mindtrace.services import InsecureBindError  # noqa: PLC0415 - slow to load
     from mindtrace.services.ending import leave  # noqa: PLC0415
     from mindtrace.services.foreground import serve_here  # noqa: PLC0415
@@ -155,8 +157,9 @@ def _serve(cls: type[Service], host: str, port: int, *, insecure: bool, **params
     try:
         code = serve_here(plan, lambda url: typer.echo(f"{cls.__name__} is ready at {url}"))
     except InsecureBindError:
-        message = f"others can reach {host}: set MINDTRACE_SERVICES__API_TOKEN, or say --insecure"
-        raise typer.BadParameter(message, param_hint="--host") from None
+        # one line, as it is read in the log of a supervisor
+        _say(f"others can reach {host}, and no token is set; set {token}, or say --insecure")
+        raise typer.Exit(2) from None
     except MindtraceError as error:
         _say(error)
         code = 1
