@@ -2,7 +2,8 @@
 #   docker build -t mindtrace-cluster .
 #   docker run mindtrace-cluster node --help
 # For workers from Git:
-#   docker build --build-arg EXTRAS="redis rabbitmq minio git" --build-arg PROGRAMS=git .
+#   docker build -t mindtrace-cluster \
+#       --build-arg EXTRAS="redis rabbitmq minio git" --build-arg PROGRAMS=git .
 # What your workers import beside it goes into an image of your own:
 #   FROM mindtrace-cluster
 #   USER root

@@ -149,6 +149,13 @@ def test_tokens_come_from_outside_and_are_needed(name: str) -> None:
     assert any(token in line for token in tokens)
 
 
+def test_its_image_is_built_once() -> None:
+    assert len({each["image"] for each in CLUSTER.values()}) == 1
+    assert [name for name, each in CLUSTER.items() if "build" in each] == ["manager"]
+    # what the manager builds is in no registry
+    assert {each.get("pull_policy") for each in NODES.values()} == {"never"}
+
+
 def test_the_image_takes_what_is_there_and_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
