@@ -1,5 +1,6 @@
 """Commands, and the end of all that they start. Nothing here needs a cluster."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -35,7 +37,8 @@ class Runner:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.keepers = Keepers()
-        self.mark = f"left-by-{folder.name}"
+        # folders of tests that run at a time may be called alike
+        self.mark = f"left-by-{uuid4().hex}"
 
     def run(
         self,
@@ -168,6 +171,20 @@ def test_a_command_that_kills_its_keeper_ends_with_it(runner: Runner) -> None:
     assert runner.shell("echo next").out == "next\n"
 
 
+@pytest.mark.parametrize("whom", ["$PPID", "$FORKER", "$FORKER $PPID"])
+def test_a_command_that_stops_what_watches_it_stays_bounded(runner: Runner, whom: str) -> None:
+    script = f"FORKER=$(cut -d ' ' -f 4 /proc/$PPID/stat); kill -STOP {whom}; "
+    began = monotonic()
+    with contextlib.suppress(RunScriptError):  # a keeper that keeps nothing is ended
+        runner.shell(
+            f"{script} setsid sleep 300 & {script} sleep 300",
+            why_stop=lambda: "timeout" if monotonic() > began + 1 else None,
+            grace=0.1,
+        )
+    assert runner.left() == []
+    assert runner.shell("echo next").out == "next\n"
+
+
 def test_a_keeper_of_keepers_that_was_killed_is_replaced(runner: Runner) -> None:
     runner.shell("true")
     children = psutil.Process().children()
@@ -240,6 +257,7 @@ def test_many_run_at_a_time(runner: Runner) -> None:
 
 def test_nothing_outlives_a_killed_worker(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
+    runner = Runner(tmp_path)
     script = f"""
 import os
 from pathlib import Path
@@ -247,11 +265,10 @@ from mindtrace.cluster.run_script.output import Output
 from mindtrace.cluster.run_script.process import Command, Keepers
 
 shell = "trap '' TERM; (setsid sleep 300 &); touch {ready}; sleep 300"
-env = {{"PATH": os.environ["PATH"], "MARK": "left-by-{tmp_path.name}"}}
+env = {{"PATH": os.environ["PATH"], "MARK": "{runner.mark}"}}
 with Output(Path("{tmp_path}")) as output:
     Keepers().run(Command(["sh", "-c", shell], Path("{tmp_path}"), env), output, lambda: None)
 """
-    runner = Runner(tmp_path)
     with subprocess.Popen([sys.executable, "-c", script]) as worker:
         eventually(ready.exists)
         assert runner.left()

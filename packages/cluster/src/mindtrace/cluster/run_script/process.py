@@ -32,6 +32,7 @@ _MARK = "MINDTRACE_RUN"
 _AT_ONCE = 1 << 16
 _REST_WITHIN = 1.0
 _ENDED_WITHIN = 30.0
+_LOOKS_IN_VAIN, _LOOK_AGAIN = 3, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Keepers:
         began = monotonic()
         told, out, err, answers = (os.pipe() for _ in range(4))
         try:
-            self._ask([told[0], out[1], err[1], answers[1]])
+            forker = self._ask([told[0], out[1], err[1], answers[1]])
         except BaseException:
             for each in (told[1], out[0], err[0], answers[0]):
                 os.close(each)
@@ -132,7 +133,7 @@ class Keepers:
         finally:
             for each in (told[0], out[1], err[1], answers[1]):
                 os.close(each)
-        run = _Run({out[0]: output.out, err[0]: output.err}, answers[0], told[1])
+        run = _Run({out[0]: output.out, err[0]: output.err}, answers[0], told[1], forker)
         try:
             run.begin(_as_json(command, mark))
             return run.until_ended(why_stop, began)
@@ -149,20 +150,29 @@ class Keepers:
     def _close(self) -> None:
         if self._requests is not None and self._forker is not None:
             self._requests.close()
-            self._forker.wait()
+            try:
+                self._forker.wait(_REST_WITHIN)
+            except subprocess.TimeoutExpired:  # a command has stopped it
+                self._forker.kill()
+                self._forker.wait()
         self._requests = self._forker = None
 
-    def _ask(self, descriptors: list[int]) -> None:
+    def _ask(self, descriptors: list[int]) -> int:
+        """Ask for a keeper, and return who forks it."""
         with self._lock:
+            if self._forker is not None and _end_stopped(self._forker.pid):
+                self._forker.wait()
             if self._forker is None or self._forker.poll() is not None:
                 self._close()
                 self._launch()
             assert self._requests is not None
+            assert self._forker is not None
             try:
                 socket.send_fds(self._requests, [b"r"], descriptors)
-            except BrokenPipeError:  # it ended just now
+            except (BrokenPipeError, ConnectionResetError):  # it ended just now
                 self._close()
                 raise _NotBegunError from None
+            return self._forker.pid
 
     def _launch(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -181,7 +191,9 @@ class Keepers:
 class _Run:
     """One command that runs, as seen from here."""
 
-    def __init__(self, streams: dict[int, Stream], answers: int, told: int) -> None:
+    def __init__(self, streams: dict[int, Stream], answers: int, told: int, forker: int) -> None:
+        self._forker = forker
+        self._looked_at = monotonic()
         self._streams = streams
         self._answers = answers
         self._told = told
@@ -212,6 +224,7 @@ class _Run:
         stopped: str | None = None
         while self._answers in self._selector.get_map():
             self._read(LOOK_EVERY)
+            self._look_after_keeper()
             if stopped is None and (stopped := why_stop()) is not None:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(self._told, b"t")
@@ -232,6 +245,15 @@ class _Run:
             duration,
             answer["problem"],
         )
+
+    def _look_after_keeper(self) -> None:
+        """End a keeper that was stopped by what it keeps: it would keep nothing any more."""
+        if monotonic() - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = monotonic()
+        first, end, _ = self._said.partition(b"\n")
+        said: dict[str, Any] = json.loads(first) if end else {}
+        _end_stopped(said.get("pid", self._forker))
 
     def _read(self, within: float, *, keep: bool = True) -> None:
         for key, _ in self._selector.select(within):
@@ -273,13 +295,31 @@ def _as_json(command: Command, mark: str) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
+def _end_stopped(process: int) -> bool:
+    """Kill a process if somebody has stopped it, or traces it, and tell whether."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        if state not in {b"T", b"t"}:
+            return False
+        os.kill(process, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
 def _end_marked(mark: str) -> None:
     """Kill what a command has started whose keeper is gone: it still has the mark."""
     wanted = f"{_MARK}={mark}".encode()
-    while found := [each for each in _processes() if _has(each, wanted)]:
-        for each in found:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(each, signal.SIGKILL)
+    looks = 0
+    while looks < _LOOKS_IN_VAIN:
+        looks += 1
+        for each in _processes():
+            if _has(each, wanted):
+                looks = 0
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(each, signal.SIGKILL)
+        # one that becomes another program has no variables for a moment
+        threading.Event().wait(_LOOK_AGAIN)
 
 
 def _processes() -> list[int]:
