@@ -161,6 +161,23 @@ def test_without_the_extra_or_without_git_it_is_said_what_to_install(
 # what a repository may try
 
 
+def test_a_submodule_that_moved_is_taken_from_where_it_is_now(
+    tmp_path: Path, origin: Origin, cache: Path
+) -> None:
+    for name in ("one", "two"):
+        Origin(tmp_path / name).commit({"here": name})
+    origin.git("submodule", "--quiet", "add", f"file://{tmp_path}/one", "inner")
+    origin.commit()
+    assert read(origin, cache, file="inner/here") == "one"
+
+    origin.git("config", "--file=.gitmodules", "submodule.inner.url", f"file://{tmp_path}/two")
+    origin.git("submodule", "--quiet", "sync")
+    origin.git("-C", "inner", "fetch", "--quiet")
+    origin.git("-C", "inner", "checkout", "--quiet", "origin/main")
+    origin.commit()
+    assert read(origin, cache, file="inner/here") == "two"
+
+
 @pytest.mark.parametrize("target", ["/", "/etc", "../../..", "worker/../../.."])
 def test_a_link_does_not_lead_out_of_the_checkout(origin: Origin, cache: Path, target: str) -> None:
     (origin.folder / "out").symlink_to(target)

@@ -92,6 +92,8 @@ class Access:
         variables = {
             # holds for submodules as well
             "GIT_ALLOW_PROTOCOL": ":".join(sorted(ways)),
+            # what a command replaced in the clone is not checked out
+            "GIT_NO_REPLACE_OBJECTS": "1",
             # nobody is there to be asked
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "",

@@ -74,9 +74,9 @@ class Checkout:
         hold = Hold.wait(root.with_suffix(".lock"), Patience(_MADE_WITHIN, stop))
         try:
             with repository.held():
-                commit = repository.commit()
-                repository.check_out(commit, root)
-            repository.add_submodules(root)
+                commit = repository.check_out(root)
+                # git notes them in the clone, which the next checkout makes its own again
+                repository.add_submodules(root)
             inner = inside(root, source.working_dir, "working folder", source)
             return cls(root, inner, commit, hold)
         except BaseException:

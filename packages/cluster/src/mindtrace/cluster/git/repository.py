@@ -25,6 +25,17 @@ FETCH_WITHIN = 1800.0
 MADE = "mindtrace-made"
 """The file that says of a clone that it is one; it changes whenever the clone is used."""
 
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = true
+[remote "origin"]
+\turl = "{url}"
+"""
+_OF_NOBODY = ("config.worktree", "info/attributes", "info/grafts", "shallow")
+"""Files of a clone that we never write, and that change what is checked out."""
+
 _LOCKED_WITHIN = 3 * FETCH_WITHIN
 _EVERYTHING = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _FULL = (40, 64)
@@ -73,18 +84,37 @@ class Repository:
         finally:
             self._hold = None
 
-    # finding a commit
-
-    def commit(self) -> str:
-        """Return the commit that is wanted, in full, once it is in the clone; only while held.
+    def check_out(self, path: Path) -> str:
+        """Put what is wanted into a new folder, and return its commit, in full; only while held.
 
         Raises:
-            CheckoutError: There is no such repository, branch or commit.
+            CheckoutError: There is no such repository, branch or commit, or it did not work.
         """
         self._prepare()
-        if self._source.commit is None:
-            return self._tip(self._source.branch)
-        wanted = self._source.commit.lower()
+        wanted = self._source.commit
+        commit = self._tip(self._source.branch) if wanted is None else wanted.lower()
+        # most often it is there, so that is not asked first
+        if len(commit) not in _FULL or not self._was_added(path, commit):
+            self._add(path, self._found(commit))
+        # a tag may be an object of its own, which git has followed
+        return (self.path / "worktrees" / path.name / "HEAD").read_text("ascii").strip()
+
+    def _was_added(self, path: Path, commit: str) -> bool:
+        try:
+            self._add(path, commit)
+        except CheckoutError:
+            if self._known(commit) is not None:
+                raise
+            return False
+        return True
+
+    def _add(self, path: Path, commit: str) -> None:
+        self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), commit)
+
+    # finding a commit
+
+    def _found(self, wanted: str) -> str:
+        """Return a commit in full, fetched if it is not there."""
         found = self._known(wanted)
         if found is None:
             self._fetch(*_EVERYTHING)
@@ -94,7 +124,7 @@ class Repository:
             self._git("fetch", "--quiet", "--no-tags", "origin", wanted, check=False)
             found = self._known(wanted)
         if found is None:
-            raise self._error(f"it has no commit {self._source.commit}")
+            raise self._error(f"it has no commit {wanted}")
         return found
 
     def _tip(self, branch: str | None) -> str:
@@ -107,12 +137,7 @@ class Repository:
         if tip is None:
             lacks = "default branch; name one" if branch is None else f"branch or tag {branch!r}"
             raise self._error(f"it has no {lacks}")
-        if self._known(tip) is None:
-            self._fetch(*_EVERYTHING)
-        found = self._known(tip)
-        if found is None:
-            raise self._error(f"{branch or 'HEAD'} was changed while it was fetched; try again")
-        return found
+        return tip
 
     def _known(self, commit: str) -> str | None:
         found = self._git("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", check=False)
@@ -126,21 +151,23 @@ class Repository:
         made = self.path / MADE
         if not made.exists():
             self._git("init", "--quiet", "--bare", str(self.path), cwd=self.path.parent)
-            self._git("config", "remote.origin.url", self._source.url)
+        self._undo()
         made.touch()  # also says when it was used last
         # a git that was killed left them behind: one that runs would have the clone held
         for each in [*self.path.glob("*.lock"), *self.path.glob("refs/**/*.lock")]:
             each.unlink(missing_ok=True)
 
-    # checking it out
-
-    def check_out(self, commit: str, path: Path) -> None:
-        """Put a commit into a new folder; only while held.
-
-        Raises:
-            CheckoutError: It did not work.
-        """
-        self._git("worktree", "add", "--quiet", "--force", "--detach", str(path), commit)
+    def _undo(self) -> None:
+        """Make settings again what they were: git and commands in checkouts change them for all."""
+        quoted = self._source.url.replace("\\", "\\\\").replace('"', '\\"')
+        ours = _CONFIG.format(url=quoted)
+        config = self.path / "config"
+        is_file = config.is_file() and not config.is_symlink()
+        if not is_file or config.read_text("utf-8", "replace") != ours:
+            config.unlink(missing_ok=True)
+            config.write_text(ours, "utf-8")
+        for each in _OF_NOBODY:
+            (self.path / each).unlink(missing_ok=True)
 
     def add_submodules(self, path: Path) -> None:
         """Put the submodules into a checkout, and theirs.
