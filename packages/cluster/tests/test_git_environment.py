@@ -257,6 +257,22 @@ def test_a_link_to_a_project_elsewhere_is_refused(origin: Origin, cache: Path) -
         Workplace.make(Source(origin.url, project="app"), cache, Access())
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml"])
+def test_a_declaration_outside_of_the_checkout_or_without_end_is_not_read(
+    tmp_path: Path, origin: Origin, made: Made, name: str
+) -> None:
+    (tmp_path / "ours").write_text("[project]")
+    (origin.folder / name).symlink_to(tmp_path / "ours")
+    origin.commit()
+    with pytest.raises(DependenciesError, match=f"a link makes a file outside of it its {name}"):
+        made()
+
+    (origin.folder / name).unlink()
+    origin.commit({name: "#" * (33 * 1024**2)})
+    with pytest.raises(DependenciesError, match=f"its {name} is larger than 32 MiB"):
+        made()
+
+
 def test_a_build_sees_no_secret(
     origin: Origin, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,17 @@ def test_a_list_is_executed_as_it_is(place: Place) -> None:
     assert place.run(command).output["stdout"] == "hello from $HOME ; exit 1\n"
 
 
+def test_a_text_may_have_several_lines(place: Place) -> None:
+    assert place.run("\n    echo one\n    echo two\n").output["stdout"] == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("command", ["", " \n", [], ["", "x"]])
+def test_nothing_is_no_command(place: Place, command: object) -> None:
+    job = {"environment": {"git": {"repo_url": place.origin.url}}, "command": command}
+    found = place.worker.run(job_dict=job)
+    assert "the command is empty" in found["output"]["error"]
+
+
 def test_a_tag_a_commit_and_a_folder_can_be_named(place: Place) -> None:
     place.origin.git("tag", "--force", "v1")
     assert place.run("true", git={"branch": "v1"}).output["commit"] == place.commit
@@ -283,6 +294,25 @@ def test_nothing_leads_out(place: Place, git: dict[str, str]) -> None:
     assert found["status"] == "failed"
     assert found["output"]["error"]
     assert list(place.outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "git config remote.origin.url ext::nowhere",
+        "git config filter.m.smudge 'cat; id'; echo '* filter=m' > $CLONE/info/attributes",
+        "git replace HEAD:scripts/hello.py $(echo more | git hash-object -w --stdin)",
+        "git config core.worktree /nowhere",
+        "rm $CLONE/config",
+        f"rm $CLONE/config; ln -s {sys.executable} $CLONE/config",
+        "echo nonsense > $CLONE/config",
+    ],
+)
+def test_what_a_job_does_to_the_clone_concerns_no_other(place: Place, spoil: str) -> None:
+    clone = "CLONE=$(git rev-parse --git-common-dir); mkdir -p $CLONE/info;"
+    assert place.run(f"{clone} {spoil}").status == "completed"
+    found = place.run("cat scripts/hello.py")
+    assert found.output["stdout"] == SCRIPT
 
 
 def test_a_checkout_is_removed_and_not_what_links_lead_to(place: Place) -> None:

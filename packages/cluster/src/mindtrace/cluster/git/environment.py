@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from mindtrace.cluster.errors import DependenciesError
 from mindtrace.cluster.git.lock import Hold
@@ -44,6 +44,57 @@ _PASSWORD = re.compile(r"(?<=://)[^/\s@]+@")
 _OF_ANOTHER = frozenset({"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "UV_PYTHON"})
 
 
+class Installer(Protocol):
+    """Runs uv, which runs code of a project when it builds it."""
+
+    @property
+    def owner(self) -> int:
+        """The user as whom uv runs; environments are not shared with those of another one."""
+        ...
+
+    def run(self, argv: list[str], cwd: Path, folder: Path, hold: Hold) -> tuple[int, str]:
+        """Run uv, and return its exit code and what it said.
+
+        Args:
+            argv: The program, and its arguments.
+            cwd: Where it works.
+            folder: The environment, which it makes or changes.
+            hold: Keeps others away; what may outlive this process has to have it.
+
+        Raises:
+            GivenUpError: It took too long, or was to be stopped.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trusting:
+    """Runs uv as any program, for projects whose code is trusted."""
+
+    patience: Patience
+
+    @property
+    def owner(self) -> int:
+        """This user."""
+        return os.geteuid()
+
+    def run(self, argv: list[str], cwd: Path, folder: Path, hold: Hold) -> tuple[int, str]:
+        """Run uv; see `Installer`."""
+        process = subprocess.Popen(  # noqa: S603 - uv, which is told what is in files alone
+            argv,
+            cwd=cwd,
+            env=uv_variables(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            # it is held for as long as uv runs, be this process killed
+            pass_fds=[hold.descriptor],
+        )
+        output, errors = output_of(process, self.patience)
+        return process.returncode, errors or output
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """A virtual environment that is in use until it is closed. Do not change what is in it.
@@ -57,7 +108,13 @@ class Environment:
 
     @classmethod
     def make(
-        cls, project: Project | None, cache: Path, *, beside_node: bool, stop: Event | None = None
+        cls,
+        project: Project | None,
+        cache: Path,
+        *,
+        beside_node: bool,
+        stop: Event | None = None,
+        installer: Installer | None = None,
     ) -> Self:
         """Return an environment with what a project needs; one that was made before if there is.
 
@@ -70,16 +127,19 @@ class Environment:
             beside_node: Find what it lacks where this process finds it, the packages of Mindtrace
                 always. Else there is only what the project declares.
             stop: Makes it give up at once.
+            installer: Runs uv; unless given, as any program.
 
         Raises:
             DependenciesError: uv says no.
             ImportError: There is no uv.
         """
-        folder = cache / "environments" / _key(project, beside_node=beside_node)
+        patience = Patience(INSTALL_WITHIN, stop or Event())
+        installer = installer or Trusting(patience)
+        key = _key(project, installer.owner, beside_node=beside_node)
+        folder = cache / "environments" / key
         lock = folder.with_suffix(".lock")
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_oldest(folder.parent.glob(f"*/{_MADE}"), keep=KEPT)
-        patience = Patience(INSTALL_WITHIN, stop or Event())
         end = patience.ends()
         while True:
             # never waiting for one of the two: whoever has made it holds it for long
@@ -92,7 +152,7 @@ class Environment:
                 alone = Hold.attempt(lock)
                 if alone is not None:
                     with alone:
-                        _build(folder, project, alone, patience, beside_node=beside_node)
+                        _build(folder, project, alone, installer, beside_node=beside_node)
                     continue
             try:
                 patience.check(end)
@@ -127,10 +187,10 @@ def uv() -> str:
     return package.find_uv_bin()
 
 
-def _key(project: Project | None, *, beside_node: bool) -> str:
+def _key(project: Project | None, owner: int, *, beside_node: bool) -> str:
     ours = [*OURS, *_paths()] if beside_node else []
     identity = project.identity if project else ()
-    facts = [_FORMAT, sys.version, sys.base_prefix, beside_node, ours, identity]
+    facts = [_FORMAT, sys.version, sys.base_prefix, owner, beside_node, ours, identity]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -141,31 +201,19 @@ def _paths() -> list[str]:
 
 
 def _build(
-    folder: Path, project: Project | None, hold: Hold, patience: Patience, *, beside_node: bool
+    folder: Path, project: Project | None, hold: Hold, installer: Installer, *, beside_node: bool
 ) -> None:
     if (folder / _MADE).exists():  # by somebody who was faster
         return
     remove_folder(folder)
 
     def run(*words: str, cwd: Path) -> None:
-        variables = {**_variables(), "UV_PROJECT_ENVIRONMENT": str(folder)}
-        process = subprocess.Popen(  # noqa: S603 - uv, which is told what is in files alone
-            [uv(), *words],
-            cwd=cwd,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            # it is held for as long as uv runs, be this process killed
-            pass_fds=[hold.descriptor],
-        )
         try:
-            output, errors = output_of(process, patience)
+            code, said = installer.run([uv(), *words], cwd, folder, hold)
         except GivenUpError as error:
             raise _error(project, f"{error}") from None
-        if process.returncode != 0:
-            said = _PASSWORD.sub("", (errors or output).strip())[-_SHOWN:]
+        if code != 0:
+            said = _PASSWORD.sub("", said.strip())[-_SHOWN:]
             raise _error(project, f"uv says:\n{said}")
 
     run("venv", "--quiet", "--no-project", "--python", sys.executable, str(folder), cwd=Path("/"))
@@ -194,8 +242,20 @@ def _words(project: Project, folder: Path, *, beside_node: bool) -> list[str]:
     return words
 
 
-def _variables() -> dict[str, str]:
-    """Return the variables for uv, which runs code of the project when it builds it."""
+def uv_settings(folder: Path) -> dict[str, str]:
+    """Return what tells uv how to work, and on which environment."""
+    return {
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+        "UV_PROJECT_ENVIRONMENT": str(folder),
+        "NO_COLOR": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "",
+    }
+
+
+def uv_variables(folder: Path) -> dict[str, str]:
+    """Return `uv_settings`, and those of our variables that are no secrets of Mindtrace."""
     ours = {
         name: value
         for name, value in os.environ.items()
@@ -203,14 +263,7 @@ def _variables() -> dict[str, str]:
         and not name.upper().startswith("MINDTRACE_")
         and name != "GIT_FINE_GRAINED_TOKEN"
     }
-    return {
-        **ours,
-        "UV_PYTHON_DOWNLOADS": "never",
-        "UV_NO_PROGRESS": "1",
-        "NO_COLOR": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ASKPASS": "",
-    }
+    return ours | uv_settings(folder)
 
 
 def _error(project: Project | None, problem: str) -> DependenciesError:

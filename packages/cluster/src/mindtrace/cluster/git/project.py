@@ -21,6 +21,9 @@ _PLAIN = re.compile(
 )
 """A line of requirements that means the same wherever the file lies."""
 
+_MOST = 32 * 1024**2
+"""Bytes of a file that declares something: we read it as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Project:
@@ -69,17 +72,20 @@ class Project:
         name = source.url if place == "." else f"{place} of {source.url}"
         kind: Literal["locked", "project", "requirements"]
         is_package = False
-        declared = _declared(folder, name)
+        declared = _declared(folder, root, name)
         lock = _lock(folder, root) if "project" in declared else None
         if "project" in declared:
             kind = "project" if lock is None else "locked"
-            texts = [_text(folder / "pyproject.toml"), "" if lock is None else _text(lock)]
+            texts = [
+                _text(folder / "pyproject.toml", root, name),
+                "" if lock is None else _text(lock, root, name),
+            ]
             is_package = bool(_uv(declared).get("package", "build-system" in declared))
             refers = not _uv(declared).keys().isdisjoint({"sources", "workspace"})
             is_whole = not (is_package or refers or (lock is not None and lock.parent != folder))
         elif (folder / "requirements.txt").is_file():
             kind = "requirements"
-            texts = [_text(folder / "requirements.txt")]
+            texts = [_text(folder / "requirements.txt", root, name)]
             is_whole = all(_PLAIN.fullmatch(_bare(line)) for line in texts[0].splitlines())
         else:
             return None
@@ -88,15 +94,24 @@ class Project:
         return cls(name, folder, kind, is_package, (kind, *texts, *where))
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, root: Path, name: str) -> str:
+    """Return what a file of a checkout says.
+
+    Raises:
+        DependenciesError: It is somewhere else, or no file that somebody would write.
+    """
+    if not file.resolve().is_relative_to(root):
+        raise DependenciesError(name, f"a link makes a file outside of it its {file.name}")
+    if file.stat().st_size > _MOST:
+        raise DependenciesError(name, f"its {file.name} is larger than {_MOST >> 20} MiB")
     return file.read_text("utf-8", "replace")
 
 
-def _declared(folder: Path, name: str) -> dict[str, Any]:
+def _declared(folder: Path, root: Path, name: str) -> dict[str, Any]:
     """Return what the `pyproject.toml` of a folder says; nothing if there is none."""
     file = folder / "pyproject.toml"
     try:
-        return tomllib.loads(_text(file)) if file.is_file() else {}
+        return tomllib.loads(_text(file, root, name)) if file.is_file() else {}
     except tomllib.TOMLDecodeError as error:
         problem = f"its pyproject.toml cannot be read ({error})"
         raise DependenciesError(name, problem) from error

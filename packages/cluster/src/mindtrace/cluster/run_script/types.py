@@ -152,7 +152,8 @@ class RunScriptWorkerInput(_Said):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not self.command or not self.command[0].strip():
+        first = self.command if isinstance(self.command, str) else "".join(self.command[:1])
+        if not first.strip():
             message = "the command is empty"
             raise ValueError(message)
         return self

@@ -19,6 +19,7 @@ from mindtrace.cluster.git.project import Project
 from mindtrace.cluster.git.source import Source
 from mindtrace.cluster.run_script.process import Command, User
 from mindtrace.cluster.run_script.task import Ran
+from mindtrace.cluster.workers.environments.building import Contained, give
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,16 +100,25 @@ class GitEnvironment:
                 Checkout.make(self._source, self._cache, self._access, control)
             )
             project = Project.of(checkout, self._source)
+            user = None if self._run_as is None else self._user(self._run_as)
+            if user is not None:
+                self._hand_over(checkout, temporary, user)
             environment = None
             if project is not None:
+                building = Contained(
+                    self._keepers,
+                    task,
+                    control,
+                    temporary,
+                    self._cache,
+                    user,
+                    self._variables(None, temporary, user),
+                )
                 environment = Environment.make(
-                    project, self._cache, beside_node=False, stop=control
+                    project, self._cache, beside_node=False, stop=control, installer=building
                 )
                 stack.callback(environment.close)
-            variables = self._variables(environment, temporary)
-            user = None
-            if self._run_as is not None:
-                user = self._handed_over(checkout, temporary, variables)
+            variables = self._variables(environment, temporary, user)
             command = Command(
                 task.argv,
                 checkout.folder,
@@ -122,7 +132,9 @@ class GitEnvironment:
             why_stop = control.why_stop(output, task.timeout)
             return Ran(self._keepers.run(command, output, why_stop), commit=checkout.commit)
 
-    def _variables(self, environment: Environment | None, temporary: Path) -> dict[str, str]:
+    def _variables(
+        self, environment: Environment | None, temporary: Path, user: User | None
+    ) -> dict[str, str]:
         python = Path(sys.executable) if environment is None else environment.python
         places = [str(python.parent), os.environ.get("PATH", os.defpath)]
         if not (python.parent / "python").exists():
@@ -134,6 +146,9 @@ class GitEnvironment:
         }
         if environment is not None:
             variables["VIRTUAL_ENV"] = str(environment.folder)
+        if user is not None:
+            found = pwd.getpwuid(user.uid)
+            variables |= {"HOME": found.pw_dir, "USER": found.pw_name, "LOGNAME": found.pw_name}
         return variables | {
             "PATH": os.pathsep.join(places),
             "TMPDIR": str(temporary),
@@ -141,39 +156,32 @@ class GitEnvironment:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _handed_over(self, checkout: Checkout, temporary: Path, variables: dict[str, str]) -> User:
+    def _user(self, name: str) -> User:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            problem = f"MINDTRACE_RUN_SCRIPT__RUN_AS names no user of this machine: {name}"
+            raise RunScriptError(problem) from None
+        return User(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(name, found.pw_gid)))
+
+    def _hand_over(self, checkout: Checkout, temporary: Path, user: User) -> None:
         """Give another user what the command works with."""
         try:
-            found = pwd.getpwnam(self._run_as or "")
-        except KeyError:
-            problem = f"MINDTRACE_RUN_SCRIPT__RUN_AS names no user of this machine: {self._run_as}"
-            raise RunScriptError(problem) from None
-        user = User(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(found.pw_name, found.pw_gid)))
-        try:
             for top in (checkout.root, temporary):
-                _give(top, user)
-            for each in (self._cache, checkout.root.parent, self._cache / "environments"):
-                if each.exists():
-                    each.chmod(_REACHABLE)
+                give(top, user)
+            for each in (self._cache, checkout.root.parent):
+                each.chmod(_REACHABLE)
         except PermissionError:
             problem = f"this worker may not run anything as {self._run_as}; run it as root"
             raise RunScriptError(problem) from None
-        variables |= {"HOME": found.pw_dir, "USER": found.pw_name, "LOGNAME": found.pw_name}
-        return user
 
 
 def _named_python(python: Path, temporary: Path) -> Path:
     """Return a folder in which `python` is an interpreter that is called otherwise."""
     folder = temporary / "bin"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     script = folder / "python"
     # a link would not be known to belong to its virtual environment
     script.write_text(f'#!/bin/sh\nexec "{python}" "$@"\n', "utf-8")
     script.chmod(0o755)
     return folder
-
-
-def _give(top: Path, user: User) -> None:
-    for place, folders, files in os.walk(top):
-        for each in (place, *(os.path.join(place, name) for name in (*folders, *files))):  # noqa: PTH118
-            os.chown(each, user.uid, user.gid, follow_symlinks=False)
