@@ -1,5 +1,8 @@
 """What a manager remembers of workers and nodes; the real ones are in test_failures.py."""
 
+import socket
+
+import pytest
 from cluster_stores import Stores
 
 from mindtrace.cluster.core.types import RegisterNodeInput, WorkerReport, WorkerStatusEnum
@@ -60,3 +63,39 @@ def test_clients_of_members_are_kept_up_to_a_number(stores: Stores) -> None:
         members.worker_at(f"http://localhost:{port}")
 
     assert members.node_at(NODE) is not first
+
+
+def test_a_worker_that_is_silent_is_not_said_to_be_idle(stores: Stores) -> None:
+    """Each that is launched anew is another one; those that died would look as if they waited."""
+    members = stores.members
+    members.heard_of_worker(report("killed"))
+    members.heard_of_worker(
+        report("ended", 3).model_copy(update={"status": WorkerStatusEnum.SHUTDOWN})
+    )
+    assert members.by_id("killed").status == "idle"
+
+    stores.clock.sleep(10.1)
+
+    assert members.by_id("killed").status == "nonexistent"
+    assert members.by_url("http://localhost:2").status == "nonexistent"
+    assert {each.worker_id: str(each.status) for each in members.workers()} == {
+        "killed": "nonexistent",
+        "ended": "shutdown",
+    }
+    members.heard_of_worker(report("killed"))
+    assert members.by_id("killed").status == "idle"
+
+
+def test_nobody_makes_the_manager_call_an_address_by_asking_for_a_worker_there(
+    stores: Stores,
+) -> None:
+    """The call would show the token of the nodes to whoever listens there."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        assert stores.members.asked(stores.members.by_url(url)).status == "nonexistent"
+
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert stores.members.workers() == []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WORKERS, NODES = "workers", "nodes"
 
 LOST_AFTER = 10.0
-"""Seconds of silence after which a node counts as lost."""
+"""Seconds of silence after which a node counts as lost, and a worker as nonexistent."""
 
 FORGOTTEN_AFTER = 24 * 3600.0
 """Seconds of silence after which a worker or node is not remembered any more."""
@@ -74,7 +74,7 @@ class Members:
             found = self._clients[key] = cls.client_class()(url)
             while len(self._clients) > CLIENTS:
                 # it is closed when nobody has it in hand any more
-                self._clients.pop(next(iter(self._clients)), None)
+                self._clients.pop(next(iter(list(self._clients))), None)
         return found
 
     # workers
@@ -108,17 +108,22 @@ class Members:
     def _keep(self, worker: WorkerStatus) -> None:
         self._state.put(WORKERS, worker.worker_id, worker.model_dump(mode="json"))
 
+    def _now(self, document: dict[str, Any]) -> WorkerStatus:
+        """Return what is known of a worker; `nonexistent` if it is silent, and did not say why."""
+        worker = WorkerStatus.model_validate(document)
+        silence = self._clock.now() - (worker.last_heartbeat or 0.0)
+        if silence <= LOST_AFTER or worker.status is WorkerStatusEnum.SHUTDOWN:
+            return worker
+        return _gone(worker)
+
     def workers(self) -> list[WorkerStatus]:
-        """Return all workers."""
-        found = self._state.all(WORKERS)
-        return [WorkerStatus.model_validate(each) for each in found.values()]
+        """Return all workers; those of which nothing was heard for long are `nonexistent`."""
+        return [self._now(each) for each in self._state.all(WORKERS).values()]
 
     def by_id(self, worker_id: str) -> WorkerStatus:
         """Return what is known of a worker; `nonexistent` if nothing is."""
         found = self._state.get(WORKERS, worker_id)
-        if found is None:
-            return WorkerStatus(worker_id=worker_id)
-        return WorkerStatus.model_validate(found)
+        return WorkerStatus(worker_id=worker_id) if found is None else self._now(found)
 
     def by_url(self, url: str) -> WorkerStatus:
         """Return what is known of the worker at a URL: the one heard of last."""
@@ -128,26 +133,23 @@ class Members:
         return max(found, key=lambda each: each.last_heartbeat or 0.0)
 
     def asked(self, worker: WorkerStatus) -> WorkerStatus:
-        """Ask a worker how it does, and take note of it."""
-        if not worker.worker_url:
+        """Ask a worker how it does, and take note of it.
+
+        One that nobody has heard of is not asked: calls show a token, and go to no address on the
+        word of whoever asks.
+        """
+        if worker.last_heartbeat is None:
             return worker
         try:
             said = self.worker_at(worker.worker_url).get_status(timeout=PATIENCE)
         except (ServiceUnavailableError, ServiceTimeoutError, ServiceError):
-            gone = worker.model_copy(
-                update={"status": WorkerStatusEnum.NONEXISTENT, "job_id": None}
-            )
-            if worker.worker_id:
-                self._keep(gone)
+            gone = _gone(worker)
+            self._keep(gone)
             return gone
-        if worker.worker_id not in ("", said.worker_id):
-            # another worker has its place
-            return worker.model_copy(
-                update={"status": WorkerStatusEnum.NONEXISTENT, "job_id": None}
-            )
+        if worker.worker_id != said.worker_id:  # another worker has its place
+            return _gone(worker)
         found = worker.model_copy(
             update={
-                "worker_id": said.worker_id,
                 "status": said.status,
                 "job_id": said.job_id,
                 "last_heartbeat": self._clock.now(),
@@ -190,3 +192,7 @@ class Members:
     def clear(self) -> None:
         """Forget the workers; nodes say that they live."""
         self._state.clear(WORKERS)
+
+
+def _gone(worker: WorkerStatus) -> WorkerStatus:
+    return worker.model_copy(update={"status": WorkerStatusEnum.NONEXISTENT, "job_id": None})

@@ -121,7 +121,7 @@ class WorkerStatus(BaseModel):
         worker_type: What it was registered as.
         worker_url: Where it is.
         job_id: What it runs now.
-        status: What it is doing.
+        status: What it is doing; `nonexistent` when nothing was heard for 10 seconds.
         last_heartbeat: When it was heard of last: seconds since the epoch.
     """
 
