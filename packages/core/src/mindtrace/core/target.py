@@ -8,6 +8,10 @@ from importlib import import_module
 from typing import Any
 
 
+class NoSuchTargetError(ImportError):
+    """Says that there is nothing of that name; the module, if there is one, is in order."""
+
+
 # Any: the name decides at run time what is found.
 def get_class(target: str) -> Any:
     """Import and return what a dotted name such as `package.module.Class` stands for.
@@ -16,19 +20,19 @@ def get_class(target: str) -> Any:
     the module.
 
     Raises:
-        ImportError: The name has no dot, or a part of it does not exist; the message says which.
-            An error inside the imported module passes unchanged.
+        NoSuchTargetError: The name has no dot, or a part of it does not exist; the message says
+            which. An error inside the imported module passes unchanged.
     """
     parts = target.split(".")
     if len(parts) == 1 or not all(parts):
         message = f"Expected a dotted name such as 'package.module.Class', found {target!r}."
-        raise ImportError(message)
+        raise NoSuchTargetError(message)
     found, depth = _import_longest(parts)
     for position, part in enumerate(parts[depth:], start=depth):
         if not hasattr(found, part):
             owner = ".".join(parts[:position])
             message = f"{target!r} cannot be imported: {owner!r} has no {part!r}."
-            raise ImportError(message, name=target)
+            raise NoSuchTargetError(message, name=target)
         found = getattr(found, part)
     return found
 
@@ -42,7 +46,7 @@ def _import_longest(parts: list[str]) -> tuple[Any, int]:
             if not f"{name}.".startswith(f"{error.name}."):
                 raise
     message = f"{'.'.join(parts)!r} cannot be imported: there is no module {parts[0]!r}."
-    raise ImportError(message, name=parts[0])
+    raise NoSuchTargetError(message, name=parts[0])
 
 
 def instantiate_target(target: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -51,7 +55,7 @@ def instantiate_target(target: str, /, *args: Any, **kwargs: Any) -> Any:
     The arguments go to the class unchanged.
 
     Raises:
-        ImportError: As `get_class`.
+        NoSuchTargetError: As `get_class`.
         TypeError: The name stands for something that cannot be called.
     """
     found = get_class(target)

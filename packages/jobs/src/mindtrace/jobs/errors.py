@@ -147,11 +147,12 @@ class DuplicateJobError(JobsError, ValueError):
 class JobNotFoundError(JobsError, LookupError):
     """Nothing is known of that job (any more)."""
 
-    def __init__(self, job_id: str) -> None:
+    def __init__(self, job_id: str, message: str | None = None) -> None:
         self.job_id = job_id
         super().__init__(
-            f"Nothing is known of job {job_id!r}: it was never published here, or it has finished "
-            "and no outcome was kept. Use submit() or keep_result=True to keep one."
+            message
+            or f"Nothing is known of job {job_id!r}: it was never published here, or it has "
+            "finished and no outcome was kept. Use submit() or keep_result=True to keep one."
         )
 
 

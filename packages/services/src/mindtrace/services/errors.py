@@ -6,9 +6,10 @@
     │   └── AccessDeniedError
     ├── ServiceUnavailableError  url, problem          (also ConnectionError)
     ├── ServiceTimeoutError      url, seconds          (also TimeoutError)
-    └── ServiceLaunchError       service, problem, output
-        ├── ServicePortInUseError                      (also mindtrace.core.PortInUseError)
-        └── InsecureBindError
+    ├── ServiceLaunchError       service, problem, output
+    │   ├── ServicePortInUseError                      (also mindtrace.core.PortInUseError)
+    │   └── InsecureBindError
+    └── TargetError                                    (also ImportError)
 
 The first three say what became of a call: the service answered with an error; nothing is known of
 the call beyond what the message says; no answer came in time.
@@ -154,3 +155,7 @@ class InsecureBindError(ServiceLaunchError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         return type(self), (self.service, self.host)
+
+
+class TargetError(MindtraceError, ImportError):
+    """Says that what is to be launched by its name is no class, or not one of that kind."""

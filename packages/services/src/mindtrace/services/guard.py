@@ -107,7 +107,8 @@ class Guard:
             return None
         if shows:
             return Refusal(403, f"this takes another token: {self._names_for(scope)}")
-        return Refusal(401, "the token is not the one of this service")
+        names = self._names_for(scope)
+        return Refusal(401, f"the token is not the one of this service; set {names}")
 
     def _names_for(self, scope: Scope) -> str:
         """Return where the tokens are set that open a scope."""

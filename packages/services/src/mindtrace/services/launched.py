@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from mindtrace.core.errors import MindtraceError
 from mindtrace.core.log import setup_logging
 from mindtrace.services import framing, sockets
 from mindtrace.services.ending import Ending
@@ -51,6 +52,8 @@ def main(order: Order, payload: bytes, parent: Parent | None, pipe: int) -> int:
         cause = error.__cause__
         taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
         report(Report(problem=str(error), kind="port" if taken else "error"))
+    except MindtraceError as error:  # it says everything by itself
+        report(Report(problem=str(error)))
     except Exception as error:  # noqa: BLE001 - the parent is told
         traceback.print_exc()
         report(Report(problem=f"{type(error).__name__}: {error}"))

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import contextmanager
+from logging import Filter, getLogger
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.config import Config
 
+from mindtrace.core.errors import MindtraceError
 from mindtrace.services.errors import InsecureBindError
 from mindtrace.services.settings import ServicesSettings, is_loopback, services_settings
+from mindtrace.services.types import ServerStatus
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from logging import LogRecord
 
     from mindtrace.services.ending import Ending
     from mindtrace.services.service import Service
@@ -42,6 +47,7 @@ class Server(uvicorn.Server):
     def should_exit(self, stops: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         if stops and not self._stops:
             self._ending.begins()
+            self.service.status = ServerStatus.STOPPING
         self._stops = stops
 
     def stop(self) -> None:
@@ -96,7 +102,28 @@ def serve(server: Server, sockets: list[socket.socket]) -> None:
     if threading.current_thread() is threading.main_thread():
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, _stopped)
-    server.run(sockets)
+    with _brief(server.service):
+        server.run(sockets)
+
+
+@contextmanager
+def _brief(service: Service) -> Generator[None]:
+    """Keep uvicorn from showing where in the code an error came up that says all by itself.
+
+    Whoever launches the service is told of it.
+    """
+
+    class Brief(Filter):
+        def filter(self, record: LogRecord) -> bool:
+            del record
+            return not isinstance(service.startup_error, MindtraceError)
+
+    logger, brief = getLogger("uvicorn.error"), Brief()
+    logger.addFilter(brief)
+    try:
+        yield
+    finally:
+        logger.removeFilter(brief)
 
 
 def _stopped(*_: object) -> None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
 
-from mindtrace.core.target import get_class
+from mindtrace.core.target import NoSuchTargetError, get_class
+from mindtrace.services.errors import TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,14 +74,16 @@ def named_class(target: str, base: type) -> type:
     """Import and return a class that derives from another one.
 
     Raises:
-        ImportError: There is no such class.
-        TypeError: It does not derive from that.
+        TargetError: There is no such class, or it does not derive from that.
     """
-    found = get_class(target)
+    try:
+        found = get_class(target)
+    except NoSuchTargetError as error:
+        raise TargetError(str(error)) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         name = base.__name__
         message = f"{target} is no {name}: it does not derive from {name}"
-        raise TypeError(message)
+        raise TargetError(message)
     return found
 
 
