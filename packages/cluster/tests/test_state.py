@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from uuid import uuid4
 
 import pytest
@@ -172,6 +174,24 @@ def test_clearing_the_index_leaves_documents_alone(state: StateStore) -> None:
     assert state.indexed(0, 10) == []
     assert state.number_of("a") is None
     assert state.get("things", "a") == {}
+
+
+def test_many_who_open_a_new_file_at_the_same_time_all_get_it(tmp_path: Path) -> None:
+    """A file becomes one with a log of its own only once, and SQLite lets nobody wait for that."""
+    for number in range(20):
+        opened = [SqliteState(tmp_path / str(number)) for _ in range(8)]
+        together = Barrier(len(opened))
+
+        def put(state: SqliteState, key: str, together: Barrier = together) -> None:
+            together.wait(10)
+            state.put("things", key, {})
+
+        with ThreadPoolExecutor(len(opened)) as pool:
+            for each in [pool.submit(put, one, str(key)) for key, one in enumerate(opened)]:
+                each.result()
+        assert len(opened[0].all("things")) == len(opened)
+        for one in opened:
+            one.close()
 
 
 def test_many_threads_write_at_the_same_time(opened: list[StateStore]) -> None:

@@ -43,7 +43,7 @@ def prepared(folder: Path, owner: str, *, empty: bool) -> Mark:
     file = folder / "id"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(folder.with_name(f".{folder.name}.lock")):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if empty and folder.exists() and _read(file) != owner:
                 folder.rename(folder.with_name(f"{folder.name}-until-{time_ns()}"))
             folder.mkdir(exist_ok=True, mode=0o700)
@@ -76,7 +76,8 @@ def _read(file: Path) -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Generator[None]:
+def locked(path: Path) -> Generator[None]:
+    """Hold the lock that a file stands for; nobody else on this machine has it meanwhile."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # let go of when the file is closed
         yield

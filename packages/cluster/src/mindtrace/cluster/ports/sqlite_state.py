@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.cluster.errors import StateUnavailableError
+from mindtrace.cluster.folders import locked
 from mindtrace.cluster.ports.state import Indexed
 
 if TYPE_CHECKING:
@@ -146,18 +147,32 @@ class SqliteState:
                 c.execute("begin immediate" if writes else "begin")
                 try:
                     yield c
-                except BaseException:
-                    c.execute("rollback")
-                    raise
-                c.execute("commit")
+                    c.execute("commit")
+                finally:
+                    if c.in_transaction:  # a commit may fail as well
+                        c.execute("rollback")
             except (sqlite3.Error, OSError) as error:
-                raise StateUnavailableError(self.address, str(error)) from error
+                raise StateUnavailableError(self.address, _reason(error)) from error
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        c = sqlite3.connect(self._path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-        c.execute("pragma journal_mode = wal")
-        c.execute("pragma synchronous = normal")
-        c.executescript(_SCHEMA)
+        # one at a time: SQLite lets nobody wait who makes the file one with a log
+        with locked(self._path.with_name("state.lock")):
+            c = sqlite3.connect(
+                self._path, timeout=BUSY, isolation_level=None, check_same_thread=False
+            )
+            try:
+                c.execute("pragma journal_mode = wal")
+                c.execute("pragma synchronous = normal")
+                c.executescript(_SCHEMA)
+            except BaseException:
+                c.close()
+                raise
         self._connection = c
         return c
+
+
+def _reason(error: Exception) -> str:
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return "the disk is full; free some space"
+    return str(error)
