@@ -61,13 +61,41 @@ class Outcome(NamedTuple):
 
 
 _KEYS = {"status", "output", "worker_id"}
+MOST = 60_000
+"""Characters of a bad outcome that are kept, a little less than a dead letter has room for."""
+
+
+def _fitting(outcome: Outcome) -> str:
+    """Return an outcome as text that a dead letter holds whole; long texts in it keep their end."""
+    text = json.dumps(outcome.to_dict())
+    for longest in (20_000, 2_000, 200):
+        if len(text) <= MOST:
+            return text
+        text = json.dumps(outcome._replace(output=_shortened(outcome.output, longest)).to_dict())
+    if len(text) <= MOST:
+        return text
+    error = f"the output is too long to be kept: {len(json.dumps(outcome.output))} characters"
+    return json.dumps(outcome._replace(output={"error": error}).to_dict())
+
+
+def _shortened(value: Any, longest: int) -> Any:
+    match value:
+        case str() if len(value) > longest:
+            return f"...{value[-longest:]}"
+        case list():
+            return [_shortened(each, longest) for each in cast("list[object]", value)]
+        case dict():
+            values = cast("dict[str, Any]", value)
+            return {name: _shortened(each, longest) for name, each in values.items()}
+        case _:
+            return value
 
 
 class JobEndedBadlyError(Exception):
     """Raised in a consumer so that the job becomes a dead letter with a worker's own words."""
 
     def __init__(self, outcome: Outcome) -> None:
-        super().__init__(json.dumps(outcome.to_dict()))
+        super().__init__(_fitting(outcome))
 
 
 def read_result(text: str | None) -> Outcome:

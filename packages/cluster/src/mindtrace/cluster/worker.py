@@ -51,6 +51,9 @@ class Worker(Member, Consumer):  # type: ignore[misc]  # pyright: ignore[reportI
     ) -> None:
         super().__init__(**kwargs)
         del redis_url
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:  # pyright: ignore[reportUnnecessaryIsInstance] - it may come from a registry
+            message = f"concurrency has to be a number from 1 on, found {concurrency!r}"
+            raise ValueError(message)
         self.concurrency = concurrency
         self._queues: list[str] = []
         self._connecting = threading.Lock()
