@@ -16,6 +16,7 @@ from mindtrace.cluster import ClusterManager, Worker
 from mindtrace.cluster.core.dlq import process_dlq
 from mindtrace.cluster.core.types import DLQJobs, DLQJobStatus
 from mindtrace.jobs import JobSchema, job_from_schema
+from mindtrace.services import ServiceError
 
 pytestmark = pytest.mark.process
 
@@ -112,6 +113,47 @@ def test_what_is_no_job_is_shown_as_it_was_queued(
     shown = capsys.readouterr().out
     assert "Job odd (1 of 1), (no job): failed" in shown
     assert r'body:    "[no\u001b job"' in shown
+
+
+class Elsewhere(Manager):
+    """Has a dead letter that somebody else deals with first, or that it cannot reach."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def discard_from_dlq(self, job_id: str) -> None:
+        raise ServiceError("http://localhost:1/", 500, self.kind, f"no {job_id}", "")
+
+    requeue_from_dlq = discard_from_dlq
+
+
+@pytest.mark.parametrize("key", ["r", "d"])
+def test_a_job_that_somebody_else_dealt_with_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO(f"{key}\n{key}\n"))
+
+    assert process_dlq(Elsewhere("JobNotFoundError")) == []
+
+    assert "Somebody else has requeued or discarded it." in capsys.readouterr().out
+    with pytest.raises(ServiceError, match="no odd"):
+        process_dlq(Elsewhere("BackendUnavailableError"))
+
+
+def test_of_what_is_very_long_the_beginning_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Long(Manager):
+        def get_dlq_jobs(self) -> DLQJobs:
+            return DLQJobs(jobs=[DLQJobStatus(job_id="odd", output="x" * 20_000_000)])
+
+    monkeypatch.setattr(sys, "stdin", StringIO("q\n"))
+
+    assert process_dlq(Long()) == []
+
+    shown = capsys.readouterr().out
+    assert "xxx ... and 19996002 characters more" in shown
+    assert len(shown) < 5000
 
 
 def test_another_key_is_asked_for_again(cluster: Any) -> None:
