@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from mindtrace.core.errors import MindtraceError
@@ -21,7 +22,8 @@ class Reporter:
     is told when it is back; a job never waits for it.
 
     Args:
-        report: Tells; what it raises is logged once, until it works again.
+        report: Tells; what it raises is logged once, when the manager has been away for as long as
+            `every` says, until it works again.
         every: Seconds between two reports where nothing changes.
         pause: Seconds between two reports at least.
     """
@@ -33,7 +35,8 @@ class Reporter:
         self._changed = threading.Event()
         self._leaving = threading.Event()
         self._stopping = threading.Event()
-        self._failed = False
+        self._away_since: float | None = None
+        self._said = False
         self._thread = threading.Thread(target=self._run, name="mindtrace-report", daemon=True)
 
     def start(self) -> None:
@@ -71,10 +74,14 @@ class Reporter:
         try:
             self._report()
         except MindtraceError as error:
-            if not (self._failed or self._leaving.is_set()):
+            if self._away_since is None:
+                self._away_since = monotonic()
+            # not at once: a cluster that ends as a whole ends in any order
+            is_long = monotonic() - self._away_since >= self._every
+            if is_long and not (self._said or self._leaving.is_set()):
                 _log.warning("The manager cannot be told how it goes: %s", error)
-            self._failed = True
+                self._said = True
         else:
-            if self._failed:
+            if self._said:
                 _log.info("The manager is back.")
-            self._failed = False
+            self._away_since, self._said = None, False
