@@ -134,8 +134,8 @@ def test_the_quick_start_runs_as_it_is_written(place: Place) -> None:
                 "the early job: completed",
                 "on the node: echo_worker, mine",
                 (
-                    "odd: 'no_such_module.Worker' cannot be imported: there is no module "
-                    "'no_such_module'."
+                    "odd: Worker did not start: 'no_such_module.Worker' cannot be imported: there "
+                    "is no module 'no_such_module'."
                 ),
                 "after a kill: completed, {'echoed': 'still here'}",
             ],

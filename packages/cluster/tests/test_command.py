@@ -1,11 +1,14 @@
 """The command `mindtrace-cluster`, as a supervisor starts and stops it."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from mindtrace.cluster.__main__ import app
 from mindtrace.cluster.workers.echo_worker import EchoWorker
 from mindtrace.core import get_config
 from mindtrace.jobs import JobSchema, job_from_schema
-from mindtrace.services import ServerStatus
+from mindtrace.services import ServerStatus, ServiceError
 
 ECHO = "mindtrace.cluster.workers.echo_worker.EchoWorker"
 
@@ -110,6 +113,26 @@ def test_a_manager_and_a_node_run_until_a_signal_comes(manager: Command, node: C
 
 
 @pytest.mark.process
+def test_a_manager_ends_soon_though_somebody_waits_for_a_job(manager: Command) -> None:
+    cluster: Any = ClusterManager.connect(manager.url)
+    cluster.register_job_to_worker(job_type="slow", worker_url="http://localhost:1")
+    job = job_from_schema(JobSchema(name="slow"), {})
+    cluster.submit_job(job)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cluster.wait_for_job, job_id=job.id, timeout=600)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.5)
+
+        began = monotonic()
+        assert manager.ended(signal.SIGTERM) == 0
+
+        assert monotonic() - began < 5
+        with pytest.raises(ServiceError, match=r"the manager ends, and .* is queued: ask again"):
+            waiting.result()
+    cluster.close()
+
+
+@pytest.mark.process
 def test_a_port_that_is_taken_ends_it_with_a_sentence(root: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
@@ -126,6 +149,68 @@ def test_a_port_that_is_taken_ends_it_with_a_sentence(root: Path) -> None:
         f"mindtrace-cluster: ClusterManager did not start: port {port} of localhost is already in "
         "use; stop its owner or choose another.\n"
     )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "setting", "reason"),
+    [
+        (
+            "node --cluster-url http://localhost:1",
+            {},
+            "http://localhost:1/register_node is not available: no connection could be made",
+        ),
+        (
+            "node --cluster-url http://localhost:1",
+            {"WORKER_PORTS_RANGE": "9-8"},
+            "The setting MINDTRACE_CLUSTER__WORKER_PORTS_RANGE cannot be used",
+        ),
+        (
+            "manager",
+            {"STATE_URL": "nosuch://:secret@here"},
+            (
+                "The setting MINDTRACE_CLUSTER__STATE_URL cannot be used: no state store for the "
+                "URL scheme 'nosuch': sqlite, redis."
+            ),
+        ),
+        (
+            "manager",
+            {"QUEUE_URL": "nosuch://:secret@here"},
+            (
+                "The setting MINDTRACE_CLUSTER__QUEUE_URL cannot be used: no backend for the URL "
+                "scheme 'nosuch'"
+            ),
+        ),
+        (
+            "manager",
+            {"REGISTRY_URL": "nosuch://:secret@here"},
+            "The setting MINDTRACE_CLUSTER__REGISTRY_URL cannot be used: no registry for the URL",
+        ),
+        (
+            "manager",
+            {"STATE_URL": "redis://:secret@localhost:1"},
+            "The state of the cluster at localhost:1 cannot be used: it cannot be reached",
+        ),
+        ("manager", {"FOLDER": "/proc/none"}, "the cluster's folder /proc/none cannot be written"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_sentence(
+    root: Path, words: str, setting: dict[str, str], reason: str
+) -> None:
+    """Where in the code that came up helps nobody who runs a cluster."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mindtrace.cluster", *words.split(), "--port", "0"],
+        env={**os.environ, **{f"MINDTRACE_CLUSTER__{name}": setting[name] for name in setting}},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("mindtrace-cluster: ")
+    assert reason in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "secret" not in done.stderr
 
 
 @pytest.mark.parametrize(

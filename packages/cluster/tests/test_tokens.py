@@ -119,6 +119,18 @@ def test_without_a_token_only_health_is_open(guarded: Any) -> None:
 
 
 @pytest.mark.process
+def test_a_token_that_is_not_known_is_refused_with_what_to_set(guarded: Any) -> None:
+    """Clients show one of their own user's where none is set, and would not say what is missing."""
+    found = httpx.post(f"{guarded.url}list_nodes", headers={"authorization": "Bearer another"})
+
+    assert found.status_code == 401
+    assert found.json()["error"]["message"] == (
+        "the token is not the one of this service; set MINDTRACE_SERVICES__API_TOKEN or "
+        "MINDTRACE_SERVICES__ADMIN_TOKEN or MINDTRACE_CLUSTER__SUBMIT_TOKEN"
+    )
+
+
+@pytest.mark.process
 def test_nodes_and_submitters_need_no_more_than_their_own_token(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,9 @@ _WAIT = make_endpoint(
 LEEWAY = 30.0
 """Seconds that a manager may be silent beyond those that it was told to wait."""
 
+START_WITHIN = 3600.0
+"""Seconds that a worker may take to be connected: its `start` loads what takes long."""
+
 PATIENCE = 5.0
 """Seconds that a manager may be silent before it counts as away."""
 

@@ -5,6 +5,7 @@
     │   ├── StateUnavailableError     address, problem      (also ConnectionError)
     │   ├── RegistryUnavailableError  address, problem      (also ConnectionError)
     │   ├── WorkerTypeNotFoundError   name, known           (also KeyError)
+    │   ├── JobTypeNotFoundError      name, known           (also KeyError)
     │   ├── NodeNotFoundError         url, known            (also KeyError)
     │   ├── OtherMachineError         folder
     │   ├── InvalidPayloadError       schema_name, problems (also ValueError)
@@ -14,17 +15,36 @@
     │   └── RunScriptError            problem
 
 Clients of a manager get these as `mindtrace.services.ServiceError`, with their names in
-`remote_type`.
+`remote_type`. One of jobs is raised with words of our own: `JobNotFoundError`.
 """
 
 from collections.abc import Collection
-from typing import Self
+from typing import ClassVar, Self
 
 from mindtrace.core.errors import MindtraceError
+from mindtrace.jobs import JobNotFoundError
 
 
 class ClusterError(MindtraceError):
     """Is the base of the errors of this package."""
+
+
+def unknown_job(job_id: str) -> JobNotFoundError:
+    """Return the error about a job that nothing is known of."""
+    return JobNotFoundError(
+        job_id,
+        f"Nothing is known of job {job_id!r}: it was not submitted to this cluster, or was "
+        "cleared, or finished longer ago than MINDTRACE_CLUSTER__RESULT_TTL says.",
+    )
+
+
+def no_dead_letter(job_id: str) -> JobNotFoundError:
+    """Return the error about a job that does not wait among those that failed."""
+    return JobNotFoundError(
+        job_id,
+        f"Job {job_id!r} is not among the dead letters: it did not fail, or somebody has requeued "
+        "or discarded it; see get_dlq_jobs.",
+    )
 
 
 class StateUnavailableError(ClusterError, ConnectionError):
@@ -54,8 +74,8 @@ class RegistryUnavailableError(ClusterError, ConnectionError):
         return type(self), (self.address, self.problem)
 
 
-class WorkerTypeNotFoundError(ClusterError, KeyError):
-    """Says that nobody registered a worker type."""
+class _NotRegisteredError(ClusterError, KeyError):
+    kind: ClassVar[str]
 
     def __init__(self, name: str, known: Collection[str]) -> None:
         super().__init__(name, sorted(known))
@@ -64,7 +84,19 @@ class WorkerTypeNotFoundError(ClusterError, KeyError):
 
     def __str__(self) -> str:
         known = ", ".join(self.known) or "none"
-        return f"There is no worker type {self.name!r}; registered are: {known}."
+        return f"There is no {self.kind} {self.name!r}; registered are: {known}."
+
+
+class WorkerTypeNotFoundError(_NotRegisteredError):
+    """Says that nobody registered a worker type."""
+
+    kind = "worker type"
+
+
+class JobTypeNotFoundError(_NotRegisteredError):
+    """Says that nobody registered a job type."""
+
+    kind = "job type"
 
 
 class NodeNotFoundError(ClusterError, KeyError):

@@ -13,7 +13,6 @@ from mindtrace.cluster.ports.registry import open_registry
 from mindtrace.cluster.settings import cluster_settings
 from mindtrace.cluster.worker import Worker
 from mindtrace.core.settings import get_config
-from mindtrace.core.target import get_class
 from mindtrace.services.interpreter import Interpreter
 from mindtrace.services.launching import Launch, launch
 
@@ -66,8 +65,8 @@ class StandardWorkerLauncher:
     def launch(self, name: str, url: str, workplace: Workplace | None = None) -> Any:
         """Launch a worker of a type at a URL, and return a client of it when it is ready.
 
-        The client of one from a repository has the methods that every worker has: its class is
-        known to its own process alone.
+        The client has the methods that every worker has: its class is known to its own process
+        alone, so that nothing of it can do harm to this one.
 
         Args:
             name: The worker type.
@@ -77,36 +76,35 @@ class StandardWorkerLauncher:
 
         Raises:
             WorkerTypeNotFoundError: nobody registered it.
-            ImportError: there is no such class here.
-            ServiceLaunchError: it did not get ready.
+            ServiceLaunchError: there is no such class, or it did not get ready.
             ClusterError: as `workplace`.
         """
+        manager = self.begin(name, url, workplace)
+        manager.wait_for_launch(TIMEOUT)
+        return manager
+
+    # Any: as `launch`
+    def begin(self, name: str, url: str, workplace: Workplace | None = None) -> Any:
+        """Do what `launch` does, but return at once; `wait_for_launch` of the client waits."""
         found = self.registry.load(name)
+        interpreter = None
         if found.git_repo_url is not None:
             if workplace is None:
                 workplace = self.workplace(name)
                 _lasting.append(workplace)
-            return _launched_from_git(found, url, workplace)
-        cls = get_class(found.worker_type)
-        if not (isinstance(cls, type) and issubclass(cls, Worker)):
-            message = f"{found.worker_type} is no worker: it does not derive from Worker"
-            raise TypeError(message)
-        return cls.launch(url=url, timeout=TIMEOUT, progress_bar=False, **found.worker_params)
+            assert workplace is not None, "the type comes from a repository"
+            python, folder = workplace.environment.python, workplace.checkout.folder
+            interpreter = Interpreter(str(python), folder)
+        plan = Launch(
+            Worker,
+            HttpUrl(url),
+            TIMEOUT,
+            init_params=found.worker_params,
+            target=found.worker_type,
+            interpreter=interpreter,
+        )
+        return launch(plan, wait=False, block=False, shows=False)
 
 
 _lasting: list[Workplace | None] = []
 """What is to last as long as this process."""
-
-
-def _launched_from_git(worker: ProxyWorker, url: str, workplace: Workplace | None) -> Any:
-    assert workplace is not None, "the type comes from a repository"
-    python, folder = workplace.environment.python, workplace.checkout.folder
-    plan = Launch(
-        Worker,
-        HttpUrl(url),
-        TIMEOUT,
-        init_params=worker.worker_params,
-        target=worker.worker_type,
-        interpreter=Interpreter(str(python), folder),
-    )
-    return launch(plan, wait=True, block=False, shows=False)

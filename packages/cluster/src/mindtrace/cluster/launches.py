@@ -58,6 +58,13 @@ class Wanted:
     leaving: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
+    # Any: as `manager`
+    def begun(self, manager: Any) -> None:
+        """Take note of its process, which may be told to end before it is ready."""
+        self.manager = manager
+        if self.leaving.is_set():
+            manager.end()
+
     @property
     def url(self) -> str:
         """Where it is."""
@@ -240,15 +247,18 @@ class Workers:
         try:
             manager, worker_id = self._launched(wanted, launch_id)
         except Exception as error:  # noqa: BLE001 - whoever asked for it is told
-            _log.warning("The worker %s did not start: %s", wanted.name, error)
+            if wanted.leaving.is_set():
+                problem: object = "it was shut down before it was ready"
+            else:
+                problem = error
+                _log.warning("The worker %s did not start: %s", wanted.name, problem)
             if launch_id is not None:
-                self._tell(launch_id, LaunchStatusEnum.FAILED, error=f"{error}")
+                self._tell(launch_id, LaunchStatusEnum.FAILED, error=f"{problem}")
             return False
-        wanted.manager, wanted.worker_id = manager, worker_id
+        wanted.worker_id = worker_id
+        wanted.begun(manager)
         if launch_id is not None:
             self._tell(launch_id, LaunchStatusEnum.READY, worker_id=worker_id)
-        if wanted.leaving.is_set():
-            manager.end()
         self._changed()
         return True
 

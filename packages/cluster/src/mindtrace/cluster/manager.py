@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pydantic import HttpUrl
 
+from mindtrace.cluster.client import START_WITHIN
 from mindtrace.cluster.core.types import (
+    FINISHED,
     BackendArgs,
     CancelOutput,
     ConnectToClusterInput,
@@ -40,6 +43,7 @@ from mindtrace.cluster.core.types import (
     WorkerUrlInput,
 )
 from mindtrace.cluster.endpoint_jobs import EndpointJobs
+from mindtrace.cluster.errors import ClusterError
 from mindtrace.cluster.folders import folder_of, prepared
 from mindtrace.cluster.housekeeping import Housekeeping
 from mindtrace.cluster.members import Members
@@ -49,17 +53,17 @@ from mindtrace.cluster.ports.state import open_state
 from mindtrace.cluster.ports.state_apps import StateApps
 from mindtrace.cluster.records import Records
 from mindtrace.cluster.routes import ORCHESTRATOR, Routes
-from mindtrace.cluster.settings import cluster_settings, open_backend, places_of
+from mindtrace.cluster.settings import cluster_settings, open_backend, opened, places_of
 from mindtrace.cluster.submission import ENDPOINTS, UNROUTED, Submission
 from mindtrace.cluster.tokens import manager_keys, member_tokens, own_token, with_own_key
 from mindtrace.core.task import TaskSchema
 from mindtrace.jobs import Job
-from mindtrace.services import Gateway, ServiceUnavailableError
+from mindtrace.services import Gateway, ServerStatus, ServiceError, ServiceUnavailableError
 from mindtrace.services.settings import services_settings
 from mindtrace.services.types import ShutdownSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from pydantic import BaseModel
 
@@ -240,12 +244,16 @@ class ClusterManager(Gateway):
         self._mark = prepared(folder, str(self.id), empty=empty)
         self._places = places_of(settings, folder)
         self._settings = settings
-        self._state = open_state(self._places.state)
+        places = self._places
+        self._state = opened("STATE_URL", lambda: open_state(places.state))
         super().startup()
-        self._records = Records(open_backend(self._places), settings.result_ttl)
-        self._registry = open_registry(self._places.registry)
+        backend = opened("QUEUE_URL", lambda: open_backend(places))
+        self._records = Records(backend, settings.result_ttl)
+        self._registry = opened("REGISTRY_URL", lambda: open_registry(places.registry))
         self._routes = Routes(self._state)
-        self._submission = Submission(self._records, self._routes, self._state)
+        self._submission = Submission(
+            self._records, self._routes, self._state, is_ending=self._is_ending
+        )
         self._members = Members(self._state)
         self._waiters = ThreadPoolExecutor(WAITERS, thread_name_prefix="mindtrace-wait")
         self._records.declare(ENDPOINTS)
@@ -299,7 +307,17 @@ class ClusterManager(Gateway):
 
     async def wait_for_job(self, payload: WaitInput) -> JobStatus:
         """Return how a job is as soon as it has finished, or when the time is over."""
-        return await self._finished(payload.job_id, payload.timeout)
+        found = await self._finished(payload.job_id, payload.timeout)
+        if found.status not in FINISHED and self._is_ending():
+            message = (
+                f"the manager ends, and job {payload.job_id!r} is {found.status}: ask again when "
+                "there is a manager"
+            )
+            raise ClusterError(message)
+        return found
+
+    def _is_ending(self) -> bool:
+        return self.status is ServerStatus.STOPPING
 
     def list_jobs(self, payload: ListJobsInput) -> JobStatuses:
         """Return jobs in the order in which they were submitted."""
@@ -341,7 +359,8 @@ class ClusterManager(Gateway):
                     queue_name=payload.job_type,
                     cluster_url=str(self.url),
                     mark=self._mark if self._places.jobs_in_folder else None,
-                )
+                ),
+                timeout=START_WITHIN,
             )
             self._members.joined(worker, payload.job_type)
         except ServiceUnavailableError as error:
@@ -389,12 +408,12 @@ class ClusterManager(Gateway):
 
     def clear_job_schema_queue(self, payload: JobSchemaNameInput) -> None:
         """Remove the jobs of a type that wait."""
-        self._records.purge(payload.job_schema_name)
+        self._submission.clear(payload.job_schema_name)
 
     def clear_databases(self) -> None:
         """Forget jobs, routes, workers and dead letters; nodes and worker types stay."""
-        queues = {each.schema_name for each in self._routes.all() if each.is_queued}
-        for queue in (*queues, ENDPOINTS):
+        # those that go to an endpoint now may have gone to a queue before
+        for queue in (*(each.schema_name for each in self._routes.all()), ENDPOINTS):
             self._records.empty(queue)
         self._routes.clear()
         self._members.clear()
@@ -439,16 +458,28 @@ class ClusterManager(Gateway):
     def launch_worker(self, payload: LaunchWorkerInput) -> LaunchOutput:
         """Have a node launch a worker; `launch_worker_status` tells how far it is."""
         node = self._members.node_at(self._members.known_node(payload.node_url))
-        launched: LaunchOutput = node.launch_worker(
-            worker_type=payload.worker_type,
-            worker_name=payload.worker_name,
-            worker_url=payload.worker_url,
-            auto_connect_job_type=self._routes.job_type_of(payload.worker_type),
-        )
-        return launched
+        with _passed_on(payload.node_url):
+            launched: LaunchOutput = node.launch_worker(
+                worker_type=payload.worker_type,
+                worker_name=payload.worker_name,
+                worker_url=payload.worker_url,
+                auto_connect_job_type=self._routes.job_type_of(payload.worker_type),
+            )
+            return launched
 
     def launch_worker_status(self, payload: LaunchWorkerStatusInput) -> LaunchStatus:
         """Return how far a launch on a node is."""
         node = self._members.node_at(self._members.known_node(payload.node_url))
-        found: LaunchStatus = node.launch_worker_status(launch_id=payload.launch_id)
-        return found
+        with _passed_on(payload.node_url):
+            found: LaunchStatus = node.launch_worker_status(launch_id=payload.launch_id)
+            return found
+
+
+@contextmanager
+def _passed_on(node_url: str) -> Generator[None]:
+    """Pass on what a node says is wrong, without how it was asked."""
+    try:
+        yield
+    except ServiceError as error:
+        message = f"the node at {node_url} says: {error.remote_message}"
+        raise ClusterError(message) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mindtrace.cluster.client import ManagerClient, manager_at
+from mindtrace.cluster.client import START_WITHIN, ManagerClient, manager_at
 from mindtrace.cluster.core.types import (
     ConnectToClusterInput,
     LaunchIdInput,
@@ -21,13 +21,13 @@ from mindtrace.cluster.core.types import (
 )
 from mindtrace.cluster.errors import ClusterError
 from mindtrace.cluster.folders import check_same
-from mindtrace.cluster.launcher import StandardWorkerLauncher
+from mindtrace.cluster.launcher import TIMEOUT, StandardWorkerLauncher
 from mindtrace.cluster.launches import Wanted, Workers
 from mindtrace.cluster.member import Member
 from mindtrace.cluster.reporting import Reporter
 from mindtrace.cluster.settings import cluster_settings, ports_in
 from mindtrace.core.task import TaskSchema
-from mindtrace.services.urls import bare_host
+from mindtrace.services.urls import bare_host, checked, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,11 +130,11 @@ class Node(Member):
     def _address(self, url: str | None) -> tuple[str, int | None]:
         if url is None:
             return bare_host(self.url), None
-        parts = urlsplit(url)
-        if not parts.hostname or parts.port is None:
-            message = f"{url!r} names no host and port for a worker"
+        found = checked(url)
+        if urlsplit(url).port is None:
+            message = f"{url!r} names no port for a worker"
             raise ValueError(message)
-        return parts.hostname, parts.port
+        return bare_host(found), port_of(found)
 
     def launch_worker_status(self, payload: LaunchIdInput) -> LaunchStatus:
         """Return how far a launch is."""
@@ -153,8 +153,10 @@ class Node(Member):
         launcher = StandardWorkerLauncher(self._place.registry_url.get_secret_value())
         if wanted.workplace is None:
             wanted.workplace = launcher.workplace(wanted.worker_type, wanted.leaving)
-        manager = launcher.launch(wanted.worker_type, wanted.url, wanted.workplace)
+        manager = launcher.begin(wanted.worker_type, wanted.url, wanted.workplace)
+        wanted.begun(manager)
         try:
+            manager.wait_for_launch(TIMEOUT)
             if wanted.job_type is not None:
                 manager.connect_to_cluster(
                     ConnectToClusterInput(
@@ -162,7 +164,8 @@ class Node(Member):
                         queue_name=wanted.job_type,
                         cluster_url=self.cluster_url or "",
                         mark=self._place.mark,
-                    )
+                    ),
+                    timeout=START_WITHIN,
                 )
             return manager, str(manager.server_id().server_id)
         except BaseException:
@@ -177,7 +180,8 @@ class Node(Member):
 
     def shutdown_worker_by_id(self, payload: WorkerIdInput) -> None:
         """End the worker of that id."""
-        self._end(lambda each: each.worker_id == payload.worker_id, payload.worker_id)
+        # one that is not up has none, and is not meant by ''
+        self._end(lambda each: payload.worker_id in {each.worker_id} - {""}, payload.worker_id)
 
     def shutdown_worker_by_port(self, payload: WorkerPortInput) -> None:
         """End the worker on that port."""

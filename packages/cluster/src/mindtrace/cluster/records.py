@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from mindtrace.cluster.core.types import FINISHED, DLQJobStatus, JobStatus, JobStatusEnum
+from mindtrace.cluster.errors import no_dead_letter
 from mindtrace.cluster.outcome import Outcome, read_failure, read_result
-from mindtrace.jobs import DuplicateJobError, Job, JobNotFoundError, Orchestrator
+from mindtrace.jobs import DuplicateJobError, Job, Orchestrator
 from mindtrace.jobs.backend import Failure
 from mindtrace.jobs.lifecycle import UNFINISHED, JobState
 
@@ -106,7 +107,7 @@ class Records:
             JobNotFoundError: it is no dead letter (any more).
         """
         if self.orchestrator.requeue_dead_letters(self._queue_of_dead(job_id), job_id) != 1:
-            raise JobNotFoundError(job_id)
+            raise no_dead_letter(job_id)
         return self.find(job_id) or JobStatus(job_id=job_id, status=JobStatusEnum.QUEUED)
 
     def discard(self, job_id: str) -> None:
@@ -116,12 +117,12 @@ class Records:
             JobNotFoundError: it is no dead letter (any more).
         """
         if self.orchestrator.discard_dead_letters(self._queue_of_dead(job_id), job_id) != 1:
-            raise JobNotFoundError(job_id)
+            raise no_dead_letter(job_id)
 
     def _queue_of_dead(self, job_id: str) -> str:
         record = self.orchestrator.backend.store.record(job_id)
         if record is None or record.state != JobState.DEAD:
-            raise JobNotFoundError(job_id)
+            raise no_dead_letter(job_id)
         return record.queue
 
     def _dead_of(self, queue: str) -> Iterator[DeadLetter]:
@@ -143,8 +144,8 @@ class Records:
             self.orchestrator.discard_dead_letters(queue)
 
     def purge(self, queue: str) -> int:
-        """Remove the jobs of a queue that wait."""
-        return self.orchestrator.clean_queue(queue)
+        """Remove the jobs of a queue that wait; none if there is no such queue."""
+        return self.orchestrator.clean_queue(queue) if queue in self._queues() else 0
 
     def close(self) -> None:
         """Close the connections."""

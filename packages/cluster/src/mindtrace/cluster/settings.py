@@ -3,18 +3,26 @@
 With none of them everything is embedded: jobs and state in SQLite files, worker types in a folder.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 
+from mindtrace.core.errors import InvalidSettingError, MindtraceError
 from mindtrace.core.section import Section
 from mindtrace.core.settings import Config, get_config
 from mindtrace.services.settings import Token, Words
 
+T = TypeVar("T")
 RESULT_TTL = 7 * 24 * 3600.0
+
+
+def _range_of_ports(text: str) -> str:
+    ports_in(text)
+    return text
 
 
 class ClusterSettings(Section):
@@ -73,7 +81,7 @@ class ClusterSettings(Section):
     minio_secret_key: SecretStr = SecretStr("minioadmin")
     minio_bucket: str = "minio-registry"
     minio_secure: bool = False
-    worker_ports_range: str = "8092-8111"
+    worker_ports_range: Annotated[str, AfterValidator(_range_of_ports)] = "8092-8111"
     result_ttl: float = Field(default=RESULT_TTL, gt=0)
     git_folder: Path | None = None
     git_transports: Words = Field(default_factory=lambda: ["https", "ssh", "file"])
@@ -188,3 +196,21 @@ def open_backend(places: Places) -> Any:
     from mindtrace.jobs import RabbitMQClient  # noqa: PLC0415 - of a package that may be missing
 
     return RabbitMQClient(url=places.queue, ledger=backend_from_url(places.ledger))
+
+
+def opened(setting: str, work: Callable[[], T]) -> T:
+    """Return what opens a place that a setting names.
+
+    Args:
+        setting: Its name, `STATE_URL` for `MINDTRACE_CLUSTER__STATE_URL`.
+        work: Opens it.
+
+    Raises:
+        InvalidSettingError: there is no such place, or the package that it takes is not installed.
+    """
+    try:
+        return work()
+    except (ValueError, ImportError) as error:
+        if isinstance(error, MindtraceError):
+            raise
+        raise InvalidSettingError(f"MINDTRACE_CLUSTER__{setting}", str(error)) from error

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
 from pydantic import BaseModel, TypeAdapter
 
 from mindtrace.cluster.core.types import FINISHED, JobStatus, JobStatusEnum, ListJobsInput
-from mindtrace.cluster.errors import InvalidPayloadError
+from mindtrace.cluster.errors import InvalidPayloadError, JobTypeNotFoundError, unknown_job
 from mindtrace.core.clock import SystemClock
-from mindtrace.jobs import JobNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mindtrace.cluster.ports.state import StateStore
     from mindtrace.cluster.records import Records
@@ -28,19 +28,43 @@ UNROUTED = "unrouted"
 PAGE = 500
 """Jobs that are looked at together."""
 
+SAID = 20
+"""Problems of a payload that are told."""
+
+NAMING = frozenset({"required", "dependentRequired", "additionalProperties"})
+"""What a schema may ask for whose messages name properties, and hold no values."""
+
+LONGEST = 200
+"""Characters of what is told of a problem."""
+
 _ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 class Submission:
-    """What clients do with jobs. Thread-safe."""
+    """What clients do with jobs. Thread-safe.
+
+    Args:
+        records: What is known of jobs.
+        routes: Where they go.
+        state: Where the index is.
+        clock: The time.
+        is_ending: Tells whether the manager is about to end; then nobody waits for a job any more.
+    """
 
     def __init__(
-        self, records: Records, routes: Routes, state: StateStore, clock: Clock | None = None
+        self,
+        records: Records,
+        routes: Routes,
+        state: StateStore,
+        clock: Clock | None = None,
+        *,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._records = records
         self._routes = routes
         self._state = state
         self._clock = clock or SystemClock()
+        self._is_ending = is_ending
 
     def submit(self, jobs: Sequence[Job]) -> list[JobStatus]:
         """Send jobs where their types go; each is safe when this returns.
@@ -89,7 +113,7 @@ class Submission:
         if self._state.number_of(job_id) is not None:  # else it was cleared, or is none of ours
             found = self._records.find(job_id) or self._of_unrouted(job_id)
         if found is None:
-            raise JobNotFoundError(job_id)
+            raise unknown_job(job_id)
         return found
 
     def _of_unrouted(self, job_id: str) -> JobStatus | None:
@@ -105,15 +129,36 @@ class Submission:
         return [known[each] for each in job_ids if each in known]
 
     def wait(self, job_id: str, seconds: float) -> JobStatus:
-        """Return how a job is as soon as it has finished, or when the time is over."""
+        """Return how a job is as soon as it has finished, or when the time is over.
+
+        The time is over as well when the manager is about to end.
+        """
         end = self._clock.monotonic() + seconds
         found = self.status(job_id)
         while found.status not in FINISHED:
             left = end - self._clock.monotonic()
-            if left <= 0:
+            if left <= 0 or self._is_ending():
                 break
             found = self._records.wait(job_id, left) or self.status(job_id)
         return found
+
+    def clear(self, schema_name: str) -> None:
+        """Remove the jobs of a type that wait.
+
+        Raises:
+            JobTypeNotFoundError: nobody registered it.
+        """
+        route = self._routes.find(schema_name)
+        if route is None:
+            known = [each.schema_name for each in self._routes.all()]
+            raise JobTypeNotFoundError(schema_name, known)
+        self._records.purge(schema_name)  # they may have gone there before they went elsewhere
+        if not route.is_queued:  # their queue is that of others as well
+            asked = ListJobsInput(status=JobStatusEnum.QUEUED, schema_name=schema_name, limit=1000)
+            while page := self.list(asked):
+                for each in page:
+                    self._records.cancel(each.job_id)
+                asked = asked.model_copy(update={"after": page[-1].job_id})
 
     def list(self, asked: ListJobsInput) -> list[JobStatus]:
         """Return jobs in the order in which they were submitted.
@@ -125,7 +170,7 @@ class Submission:
         if asked.after is not None:
             number = self._state.number_of(asked.after)
             if number is None:
-                raise JobNotFoundError(asked.after)
+                raise unknown_job(asked.after)
             after = number
         found: list[JobStatus] = []
         while len(found) < asked.limit:
@@ -158,6 +203,15 @@ def check(job: Job, schema: dict[str, Any] | None) -> None:
     payload = job.payload
     plain = _ANY.dump_python(payload, mode="json") if isinstance(payload, BaseModel) else payload
     validator: Any = jsonschema.Draft202012Validator(schema)  # its types are partly unknown
-    problems = [f"{each.json_path}: {each.message}" for each in validator.iter_errors(plain)]
+    problems = [_problem(each) for each in islice(validator.iter_errors(plain), SAID)]
     if problems:
-        raise InvalidPayloadError(job.schema_name, problems[:20])
+        raise InvalidPayloadError(job.schema_name, problems)
+
+
+def _problem(error: Any) -> str:
+    """Return what is wrong, without the value that is: it may be a secret, or very long."""
+    if error.validator in NAMING:
+        said = error.message
+    else:
+        said = f"it does not fit {{{error.validator!r}: {error.validator_value!r}}}"
+    return f"{error.json_path[:LONGEST]}: {said[:LONGEST]}"

@@ -17,6 +17,13 @@ from pydantic import (
     field_validator,
 )
 
+from mindtrace.cluster.core.names import (
+    Endpoint,
+    JobType,
+    JsonSchema,
+    WorkerTypeName,
+    WorkerUrl,
+)
 from mindtrace.cluster.git.source import checked_url
 from mindtrace.jobs import Job
 
@@ -246,27 +253,26 @@ class ListJobsInput(BaseModel):
 
 
 class CancelOutput(BaseModel):
-    """Whether a job was cancelled, or its worker asked to stop; False if it has finished."""
+    """Whether a job was cancelled, or its worker asked to stop.
+
+    False if it has finished, or nothing is known of it.
+    """
 
     cancelled: bool
-
-
-JobType = Annotated[str, Field(pattern=r"^[^@]")]
-"""The name of a job type. What begins with `@` is the manager's own."""
 
 
 class RegisterJobToEndpointInput(BaseModel):
     """Routes a job type to a path of the gateway, such as `echo/run`."""
 
     job_type: JobType
-    endpoint: str
+    endpoint: Endpoint
 
 
 class RegisterJobToWorkerInput(BaseModel):
     """Routes a job type to a worker that runs already."""
 
     job_type: JobType
-    worker_url: str
+    worker_url: WorkerUrl
 
 
 class RegisterWorkerTypeInput(BaseModel):
@@ -275,7 +281,7 @@ class RegisterWorkerTypeInput(BaseModel):
     # what is refused may be a password in an address
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    worker_name: str
+    worker_name: WorkerTypeName
     worker_class: str
     worker_params: dict[str, Any] = Field(default_factory=dict[str, Any])
     materializer_name: str | None = None
@@ -315,8 +321,8 @@ class RegisterJobSchemaInput(BaseModel):
         json_schema: The JSON Schema of its input.
     """
 
-    job_schema_name: str
-    json_schema: dict[str, JsonValue]
+    job_schema_name: JobType
+    json_schema: JsonSchema
 
 
 class JobSchemaNameInput(BaseModel):

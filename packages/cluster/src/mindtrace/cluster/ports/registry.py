@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import ValidationError
 
+from mindtrace.cluster.core.names import checked_name
 from mindtrace.cluster.core.types import ProxyWorker
 from mindtrace.cluster.errors import RegistryUnavailableError, WorkerTypeNotFoundError
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class WorkerRegistry(Protocol):
@@ -45,17 +43,6 @@ class WorkerRegistry(Protocol):
     def remove(self, name: str) -> None:
         """Forget a worker type; one that is not there is none of its business."""
         ...
-
-
-def checked_name(name: str) -> str:
-    """Return the name of a worker type, or raise ValueError for what cannot be one."""
-    if not _NAME.fullmatch(name):
-        message = (
-            f"{name!r} is no name of a worker type: expected letters, digits, '.', '_' and '-', "
-            "128 at most, beginning with a letter or a digit"
-        )
-        raise ValueError(message)
-    return name
 
 
 class FolderRegistry:

@@ -10,8 +10,9 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
+from mindtrace.cluster.core.names import checked_name
 from mindtrace.cluster.errors import RegistryUnavailableError, WorkerTypeNotFoundError
-from mindtrace.cluster.ports.registry import checked_name, parsed
+from mindtrace.cluster.ports.registry import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
