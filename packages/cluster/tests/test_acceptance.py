@@ -224,6 +224,25 @@ def test_a_worker_of_ones_own(cluster: Any, launched: Callable[[type[Worker]], A
     assert cluster.wait_for_job(job_id=job.id).output == {"uppercased": "QUIET"}
 
 
+def test_workers_of_a_type_serve_every_job_type_that_was_registered_for_it(
+    cluster: Any, node: Any
+) -> None:
+    cluster.register_worker_type(worker_name="echo", worker_class=ECHO, job_type="echo_job")
+    cluster.register_job_schema_to_worker_type(job_schema_name="other_job", worker_type="echo")
+    cluster.register_job_schema_to_worker_type(job_schema_name="away", worker_type="echo")
+    cluster.register_job_to_endpoint(job_type="away", endpoint="echo/run")
+    jobs = [
+        job_from_schema(JobSchema(name=name, input_schema=Message), {"message": name})
+        for name in ("echo_job", "other_job")
+    ]
+    cluster.submit_jobs(jobs=jobs)
+
+    cluster.launch_worker(node_url=str(node.url), worker_type="echo")
+
+    found = [cluster.wait_for_job(job_id=each.id, timeout=20).output for each in jobs]
+    assert found == [{"echoed": "echo_job"}, {"echoed": "other_job"}]
+
+
 def test_start_runs_once_when_the_worker_is_connected(
     cluster: Any, launched: Callable[[type[Worker]], Any]
 ) -> None:

@@ -47,7 +47,7 @@ def workers_of(launcher: Launcher) -> Workers:
 def test_a_worker_that_dies_is_launched_until_it_is_up_again() -> None:
     launcher = Launcher(2, 3)
     workers = workers_of(launcher)
-    launch_id = workers.launch("echo", None, ("127.0.0.1", None), None)
+    launch_id = workers.launch("echo", None, ("127.0.0.1", None))
     eventually(lambda: len(workers.running()) == 1)
 
     launcher.clients[0].end()
@@ -64,7 +64,7 @@ def test_a_worker_that_dies_is_launched_until_it_is_up_again() -> None:
 def test_a_launch_that_fails_frees_its_name_and_port() -> None:
     launcher = Launcher(1)
     workers = workers_of(launcher)
-    first = workers.launch("echo", None, ("127.0.0.1", 30_503), None)
+    first = workers.launch("echo", None, ("127.0.0.1", 30_503))
 
     def status() -> Any:
         return workers.status(first)
@@ -72,19 +72,19 @@ def test_a_launch_that_fails_frees_its_name_and_port() -> None:
     eventually(lambda: status().status == "failed")
     assert status().error == "it was killed while it was connected"
     eventually(lambda: workers.find(lambda _: True) == [])
-    workers.launch("echo", None, ("127.0.0.1", 30_503), None)
+    workers.launch("echo", None, ("127.0.0.1", 30_503))
     eventually(lambda: len(workers.running()) == 1)
     workers.shut_down(["echo"])
 
 
 def test_a_name_or_a_port_that_is_taken_is_refused() -> None:
     workers = workers_of(Launcher())
-    workers.launch("echo", "mine", ("127.0.0.1", 30_503), None)
+    workers.launch("echo", "mine", ("127.0.0.1", 30_503))
 
     with pytest.raises(ValueError, match="'mine' is on this node already"):
-        workers.launch("echo", "mine", ("127.0.0.1", None), None)
+        workers.launch("echo", "mine", ("127.0.0.1", None))
     with pytest.raises(ValueError, match="has port 30503 already"):
-        workers.launch("echo", "other", ("127.0.0.1", 30_503), None)
+        workers.launch("echo", "other", ("127.0.0.1", 30_503))
     workers.shut_down(["mine"])
 
 
@@ -109,7 +109,7 @@ def test_a_port_that_another_process_takes_first_is_left_to_it() -> None:
     """Two nodes of one machine choose from the same ports."""
     launcher = Taken(30_501)
     workers = workers_of(launcher)
-    launch_id = workers.launch("echo", None, ("127.0.0.1", None), None)
+    launch_id = workers.launch("echo", None, ("127.0.0.1", None))
 
     eventually(lambda: len(workers.running()) == 1)
 
@@ -124,7 +124,7 @@ def test_a_port_that_another_process_takes_first_is_left_to_it() -> None:
 def test_a_port_that_was_asked_for_is_not_exchanged() -> None:
     launcher = Taken(30_501)
     workers = workers_of(launcher)
-    launch_id = workers.launch("echo", None, ("127.0.0.1", 30_501), None)
+    launch_id = workers.launch("echo", None, ("127.0.0.1", 30_501))
 
     eventually(lambda: workers.find(lambda _: True) == [])
 

@@ -41,7 +41,7 @@ class Wanted:
         name: What this node calls it.
         host: Where it listens.
         port: Its port.
-        job_type: The job type that it is connected to when it is up; None for none.
+        job_types: The job types that it is connected to when it is up.
         movable: Whether the port is the node's choice, which may take another.
         workplace: What it is launched in each time, if it comes from a repository.
     """
@@ -50,7 +50,7 @@ class Wanted:
     name: str
     host: str
     port: int
-    job_type: str | None = None
+    job_types: Sequence[str] = ()
     movable: bool = False
     workplace: Workplace | None = None
     manager: Any = None
@@ -103,7 +103,7 @@ class Workers:
         worker_type: str,
         name: str | None,
         place: tuple[str, int | None],
-        job_type: str | None,
+        job_types: Sequence[str] = (),
     ) -> str:
         """Begin to launch a worker, and return the id of the launch.
 
@@ -119,7 +119,7 @@ class Workers:
                 chosen,
                 host,
                 port=self._port_for(host, port),
-                job_type=job_type,
+                job_types=job_types,
                 movable=port is None,
             )
             self._wanted[chosen] = wanted

@@ -463,7 +463,7 @@ class ClusterManager(Gateway):
                 worker_type=payload.worker_type,
                 worker_name=payload.worker_name,
                 worker_url=payload.worker_url,
-                auto_connect_job_type=self._routes.job_type_of(payload.worker_type),
+                auto_connect_job_types=self._routes.job_types_of(payload.worker_type),
             )
             return launched
 

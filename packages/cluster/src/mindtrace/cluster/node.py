@@ -121,7 +121,7 @@ class Node(Member):
                 payload.worker_type,
                 payload.worker_name,
                 self._address(payload.worker_url),
-                payload.auto_connect_job_type,
+                payload.job_types,
             )
         except ValueError as error:
             launch_id = self.workers.failed(str(error))
@@ -157,11 +157,11 @@ class Node(Member):
         wanted.begun(manager)
         try:
             manager.wait_for_launch(TIMEOUT)
-            if wanted.job_type is not None:
+            for each in wanted.job_types:
                 manager.connect_to_cluster(
                     ConnectToClusterInput(
                         backend_args=self._place.backend_args,
-                        queue_name=wanted.job_type,
+                        queue_name=each,
                         cluster_url=self.cluster_url or "",
                         mark=self._place.mark,
                     ),

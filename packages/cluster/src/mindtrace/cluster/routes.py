@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -51,12 +52,17 @@ class Routes:
 
     def connect(self, worker_type: str, schema_name: str) -> None:
         """Have workers of a type connected to the queue of a job type when they are launched."""
-        self._state.put(AUTO_CONNECT, worker_type, {"schema_name": schema_name})
+        both = {"worker_type": worker_type, "schema_name": schema_name}
+        self._state.put(AUTO_CONNECT, json.dumps([worker_type, schema_name]), both)
 
-    def job_type_of(self, worker_type: str) -> str | None:
-        """Return the job type that workers of a type are connected to."""
-        found = self._state.get(AUTO_CONNECT, worker_type)
-        return None if found is None else str(found["schema_name"])
+    def job_types_of(self, worker_type: str) -> list[str]:
+        """Return the job types that workers of a type are connected to: those that are queued."""
+        queued = {each.schema_name for each in self.all() if each.is_queued}
+        return [
+            each["schema_name"]
+            for each in self._state.all(AUTO_CONNECT).values()
+            if each.get("worker_type") == worker_type and each["schema_name"] in queued
+        ]
 
     def set_schema(self, schema_name: str, json_schema: dict[str, Any]) -> None:
         """Have payloads of a job type checked against a JSON Schema."""

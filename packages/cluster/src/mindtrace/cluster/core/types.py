@@ -354,12 +354,27 @@ class LaunchWorkerStatusInput(BaseModel):
 
 
 class NodeLaunchWorkerInput(BaseModel):
-    """Asks a node to launch a worker."""
+    """Asks a node to launch a worker.
+
+    Attributes:
+        worker_type: What the registry calls it.
+        worker_name: What the node is to call it.
+        worker_url: Where it is to be.
+        auto_connect_job_type: A job type that it is connected to when it is up.
+        auto_connect_job_types: More of them.
+    """
 
     worker_type: str
     worker_name: str | None = None
     worker_url: str | None = None
     auto_connect_job_type: str | None = None
+    auto_connect_job_types: list[str] = Field(default_factory=list[str])
+
+    @property
+    def job_types(self) -> list[str]:
+        """All of them."""
+        one = self.auto_connect_job_type
+        return list(dict.fromkeys([*([] if one is None else [one]), *self.auto_connect_job_types]))
 
 
 class LaunchIdInput(BaseModel):
