@@ -82,6 +82,20 @@ def test_a_branch_that_moved_is_fetched_and_one_that_was_replaced_as_well(
     assert read(origin, cache, branch="topic/below") == "three"
 
 
+def test_a_branch_that_moved_leaves_nothing_of_where_it_was(origin: Origin, cache: Path) -> None:
+    source = Source(origin.url, "main")
+    first = origin.git("rev-parse", "HEAD")
+    origin.commit({"later": "x"})
+    with Checkout.make(source, cache, ACCESS) as checkout:
+        assert (checkout.root / "later").exists()
+    origin.git("reset", "--quiet", "--hard", first)
+    with Checkout.make(source, cache, ACCESS) as checkout:
+        assert checkout.commit == first
+        assert not (checkout.root / "later").exists()
+        assert len(list(cache.glob("repositories/*.git/worktrees/*"))) == 1
+    assert list(cache.glob("repositories/*.git/worktrees/*")) == []
+
+
 def test_a_commit_that_is_known_needs_no_origin(origin: Origin, cache: Path) -> None:
     commit = origin.git("rev-parse", "HEAD")
     assert read(origin, cache, commit=commit) == "one"

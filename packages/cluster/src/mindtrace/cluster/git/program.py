@@ -80,7 +80,7 @@ def output_of(process: Process, patience: Patience) -> tuple[str, str]:
         return _rest(process)
     finally:
         if any(not each.closed for each in _pipes(process)):
-            _end(process)
+            give_up(process)
 
 
 def _rest(process: Process) -> tuple[str, str]:
@@ -109,7 +109,8 @@ def _kill(process: Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _end(process: Process) -> None:
+def give_up(process: Process) -> None:
+    """Kill a program of which nobody wants to know any more, and what it started."""
     _kill(process)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=1.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from mindtrace.cluster.errors import CheckoutError
 from mindtrace.cluster.git.lock import Hold
-from mindtrace.cluster.git.program import GivenUpError, Patience, output_of
+from mindtrace.cluster.git.program import GivenUpError, Patience, give_up, output_of
+from mindtrace.cluster.git.removal import remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from mindtrace.cluster.git.access import Access
+    from mindtrace.cluster.git.program import Process
     from mindtrace.cluster.git.source import Source
 
 FETCH_WITHIN = 1800.0
@@ -91,10 +93,23 @@ class Repository:
             CheckoutError: There is no such repository, branch or commit, or it did not work.
         """
         self._prepare()
-        wanted = self._source.commit
-        commit = self._tip(self._source.branch) if wanted is None else wanted.lower()
-        # most often it is there, so that is not asked first
-        if len(commit) not in _FULL or not self._was_added(path, commit):
+        if self._source.commit is None:
+            # most often it did not move, so its last commit is put there while the origin is asked
+            asked = self._start("ls-remote", "origin", *self._names())
+            try:
+                last = self._last()
+                added = last if last is not None and self._was_added(path, last) else None
+            except BaseException:
+                give_up(asked)
+                raise
+            commit = self._tip(self._said(asked) or "")
+            if added not in {None, commit}:
+                for each in (path, self.path / "worktrees" / path.name):
+                    remove_folder(each)
+        else:
+            commit, added = self._source.commit.lower(), None
+        # nor is it asked first whether what is named in full is there
+        if added != commit and not (len(commit) in _FULL and self._was_added(path, commit)):
             self._add(path, self._found(commit))
         # a tag may be an object of its own, which git has followed
         return (self.path / "worktrees" / path.name / "HEAD").read_text("ascii").strip()
@@ -127,10 +142,25 @@ class Repository:
             raise self._error(f"it has no commit {wanted}")
         return found
 
-    def _tip(self, branch: str | None) -> str:
-        """Return the commit that a branch or a tag has at this moment."""
-        names = ["HEAD"] if branch is None else [f"refs/heads/{branch}", f"refs/tags/{branch}"]
-        said = self._git("ls-remote", "origin", *names) or ""
+    def _names(self) -> list[str]:
+        branch = self._source.branch
+        return ["HEAD"] if branch is None else [f"refs/heads/{branch}", f"refs/tags/{branch}"]
+
+    def _last(self) -> str | None:
+        """Return the commit that the branch or tag had when it was last fetched, if that is known.
+
+        What git has packed is not looked for: it is only sooner found.
+        """
+        for each in self._names():
+            with suppress(OSError):
+                found = (self.path / each).read_text("ascii", "replace").strip()
+                if len(found) in _FULL:
+                    return found
+        return None
+
+    def _tip(self, said: str) -> str:
+        """Return the commit that the branch or tag has at this moment, by what the origin says."""
+        branch, names = self._source.branch, self._names()
         lines = (line.partition("\t") for line in said.splitlines())
         tips = {name: commit for commit, _, name in lines}
         tip = next((tips[name] for name in names if name in tips), None)
@@ -182,19 +212,22 @@ class Repository:
     # git
 
     def _git(self, *words: str, cwd: Path | None = None, check: bool = True) -> str | None:
-        """Run git, and return what it says; None if it fails and that is not checked.
+        """Run git, and return what it says; see `_start` and `_said`."""
+        return self._said(self._start(*words, cwd=cwd), check=check)
+
+    def _start(self, *words: str, cwd: Path | None = None) -> Process:
+        """Start git.
 
         Args:
             words: The words after `git`.
             cwd: The folder of a checkout, or above the clone; else it is about the clone.
-            check: Whether a failure is an error.
         """
         library = gitpython()
         git = library.Git(str(cwd or self.path))
         # said, since an inherited variable could mean another one
         where = [] if cwd else [f"--git-dir={self.path}"]
         try:
-            process = git.execute(
+            process: Process = git.execute(
                 [git.GIT_PYTHON_GIT_EXECUTABLE, *where, *words],
                 as_process=True,
                 start_new_session=True,
@@ -204,6 +237,10 @@ class Repository:
             )
         except library.GitCommandNotFound as error:
             raise ImportError(_NO_GIT) from error
+        return process
+
+    def _said(self, process: Process, *, check: bool = True) -> str | None:
+        """Return what git says in the end; None if it fails and that is not checked."""
         try:
             output, errors = output_of(process, Patience(FETCH_WITHIN, self._stop))
         except GivenUpError as error:
