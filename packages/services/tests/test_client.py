@@ -266,9 +266,9 @@ def test_a_call_that_found_nobody_is_made_again_whatever_it_is(name: str) -> Non
         address = bound.getsockname()
 
         def begin_at_the_third() -> None:
+            if len(attempts) == 2:
+                bound.listen()  # before anybody can see the third
             attempts.append(1)
-            if len(attempts) == 3:
-                bound.listen()
 
         _watched.append((address, begin_at_the_third))
         answered = threading.Thread(target=answer_once, args=(bound, attempts))

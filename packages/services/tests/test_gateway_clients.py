@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from gateway_support import OddApp, free_port
 from services_support import Pair, environment, launched
@@ -93,6 +94,29 @@ def test_each_thing_works_in_an_event_loop_as_well(gateway: Any, echo: Any) -> N
             await client.aunregister_app("later")
             assert "later" not in await client.aregistered_apps()
             assert client.registered_apps == []
+
+    asyncio.run(main())
+
+
+def test_an_app_that_is_unregistered_leaves_no_connection_in_an_event_loop(
+    gateway: Any, echo: Any
+) -> None:
+    def connections() -> int:
+        port = gateway.url.port
+        found = psutil.Process().net_connections("tcp")
+        return sum(
+            bool(each.raddr) and each.raddr.port == port and each.status == "ESTABLISHED"
+            for each in found
+        )
+
+    async def main() -> None:
+        async with Gateway.connect(gateway.url).only_talking() as client:
+            await client.aregister_app("later", echo.url, echo)
+            kept = client.later
+            await kept.aecho(message="hello")
+            before = connections()
+            await client.aunregister_app("later")
+            assert connections() == before - 1
 
     asyncio.run(main())
 

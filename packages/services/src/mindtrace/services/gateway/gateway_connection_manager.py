@@ -77,6 +77,8 @@ class GatewayConnectionManager(ConnectionManager):
         """Do what `register_app` does."""
         config = self._config_of(name, url, connection_manager, options)
         await self.acall(_REGISTER, config)
+        if connection_manager is not None:
+            await self._adetach(config.name)
         self._attach(config, connection_manager)
 
     def unregister_app(self, name: str) -> None:
@@ -91,7 +93,7 @@ class GatewayConnectionManager(ConnectionManager):
     async def aunregister_app(self, name: str) -> None:
         """Do what `unregister_app` does."""
         await self.acall(_UNREGISTER, AppReference(name=name))
-        self._detach(name)
+        await self._adetach(name)
 
     @property
     def registered_apps(self) -> list[str]:
@@ -181,3 +183,8 @@ class GatewayConnectionManager(ConnectionManager):
         found = self._proxies.pop(name, None)
         if found is not None:
             found.close()
+
+    async def _adetach(self, name: str) -> None:
+        found = self._proxies.pop(name, None)
+        if found is not None:
+            await found.aclose()
