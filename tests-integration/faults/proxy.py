@@ -34,6 +34,8 @@ class FaultProxy:
         """Whether new connections are reset at once."""
         self.accepted = 0
         """How many connections came, refused ones included."""
+        self.cut_short = 0
+        """How many connections `cut_after` has ended."""
         self._allowance: int | None = None
         self._passing = threading.Event()
         self._passing.set()
@@ -110,6 +112,7 @@ class FaultProxy:
                 self._allowance = self._allowance and self._allowance - len(data)
                 return data, False
             passed, self._allowance = data[: self._allowance], None
+            self.cut_short += 1
             return passed, True
 
     def _accept(self) -> None:
