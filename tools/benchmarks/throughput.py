@@ -1,6 +1,7 @@
 """Jobs a second, ours beside the floor: publishing one by one, publishing many, consuming."""
 
 from collections.abc import Iterator
+from time import perf_counter
 
 from tools.benchmarks.contestants import Contestant
 from tools.benchmarks.ours import Ours
@@ -47,6 +48,20 @@ def publish_many(stage: Stage) -> Iterator[Row]:
         yield rates(
             "publish_many (1000)", count, mine, theirs, who="raw", bar=stage.bars.publish_many
         )
+        if pair.floor.leaves_work:
+
+            def all_there(contestant: Contestant) -> float:
+                began = perf_counter()
+                contestant.publish_many(count)
+                if contestant is pair.floor:
+                    pair.floor.wait_for(count)
+                took = perf_counter() - began
+                contestant.empty()
+                return took
+
+            what = "publish_many (1000), raw until all are there"
+            mine, theirs = take_turns(pair[:2], all_there, stage.settings.rounds)
+            yield rates(what, count, mine, theirs, who="raw", bar=None)
 
 
 def consume(stage: Stage) -> Iterator[Row]:

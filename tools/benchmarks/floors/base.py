@@ -20,10 +20,12 @@ class Floor(ABC):
 
     Attributes:
         waits: whether `take` waits at the store for a job; else it finds one that is there.
+        leaves_work: whether `insert_many` may return before the store has all; `wait_for` waits.
     """
 
     name: str
     waits: ClassVar[bool] = True
+    leaves_work: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._texts: list[str] = []
@@ -35,6 +37,10 @@ class Floor(ABC):
     @abstractmethod
     def insert_many(self, bodies: Sequence[str]) -> None:
         """Add up to 100 jobs at once."""
+
+    def wait_for(self, count: int) -> None:
+        """Wait until the store has so many jobs."""
+        raise NotImplementedError
 
     def fill_many(self, bodies: Sequence[str]) -> None:
         """Add up to 100 jobs that `consume` can take."""

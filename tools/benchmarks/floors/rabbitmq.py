@@ -22,6 +22,7 @@ class RabbitFloor(Floor):
     """Plain `pika`: one connection with a channel that confirms and one that does not."""
 
     name = "raw pika"
+    leaves_work = True
 
     def __init__(self, url: str, prefix: str) -> None:
         super().__init__()
@@ -44,6 +45,12 @@ class RabbitFloor(Floor):
         """Publish messages and wait for nothing."""
         for body in bodies:
             self._plain.basic_publish("", self._queue, body, PERSISTENT)
+
+    def wait_for(self, count: int) -> None:
+        """Ask, on another channel, until the queue has so many."""
+        declared = self._confirmed.queue_declare
+        while declared(self._queue, passive=True).method.message_count < count:
+            pass
 
     def consume(self, count: int) -> float:
         """Let messages be pushed; decode and acknowledge each."""
