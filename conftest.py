@@ -9,8 +9,9 @@ try:
 except ImportError:  # a package's unit tests also run where nothing else is installed
     pass
 else:
-    # A shared machine is sometimes slow: the time limit is pytest's, per test.
-    settings.register_profile("default", settings(), deadline=None)
+    # A shared machine is sometimes slow: the time limit is pytest's, per test. The usual run tries
+    # the same examples each time, so that it fails for what changed; stress draws new ones.
+    settings.register_profile("default", settings(), deadline=None, derandomize=True)
     settings.register_profile("stress", settings(), deadline=None, max_examples=2000)
     settings.load_profile("stress" if os.environ.get("MINDTRACE_STRESS") else "default")
 
@@ -22,11 +23,17 @@ TOGETHER = {"test_mutations.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests that start a server of their own run in one process, and share that server.
 
-    They come first: a process that began with them at the end would leave the others idle.
+    They come first, and after them what takes long: a process that began with such tests at the end
+    would leave the others idle.
     """
     for item in items:
         own = [name for name in getattr(item, "fixturenames", ()) if name.startswith("own_")]
         own += TOGETHER & {item.path.name}
         if own:
             item.add_marker(pytest.mark.xdist_group(own[0]))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("xdist_group") is None,
+            "tests-integration" not in item.path.parts,
+        )
+    )

@@ -105,3 +105,25 @@ def test_a_turn_of_a_job_that_has_finished_is_dropped(harness: LedgerHarness) ->
     stats = store.broker.stats(queue)
     assert (stats.ready, stats.delayed) == (0, 0)
     holder.close()
+
+
+def test_an_id_that_is_used_again_may_take_the_turn_of_before_and_loses_nobody_anything(
+    harness: LedgerHarness,
+) -> None:
+    queue, store = harness.queue(), ledger_store(harness)
+    for each in ("again", "other"):
+        store.publish(queue, [entry(each)])
+    assert store.cancel("again")
+    store.publish(queue, [entry("again")])
+    holder = store.holder()
+
+    found: list[str] = []
+    for _ in range(2):
+        (delivery,) = holder.receive([queue], limit=1, wait=10).deliveries
+        assert holder.settle([Settlement(delivery, "ack")]) == []
+        found.append(delivery.id)
+
+    assert sorted(found) == ["again", "other"]
+    assert holder.receive([queue], limit=1, wait=0.5).deliveries == []
+    assert store.stats(queue).ready == 0
+    holder.close()

@@ -74,6 +74,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.held: list[tuple[int, Delivery]] = []
         self.past: list[Delivery] = []
         self.names: dict[int | str, ModelJob] = {}
+        self.bearers: dict[str, ModelJob] = {}
+        self.reused: set[str] = set()
         self.keys = ["a", "b"]
         self.fresh = 0
         self.steps = 0
@@ -132,7 +134,7 @@ class QueueMachine(RuleBasedStateMachine):
                     None,
                     delay=delay,
                     dedup_key=self.keys[each],
-                    dedup_ttl=self.harness.span(dedup_ttl),
+                    dedup_ttl=dedup_ttl,
                 )
                 for each in keys
             ]
@@ -155,6 +157,7 @@ class QueueMachine(RuleBasedStateMachine):
                 delay=span(each.delay),
                 ttl=None if each.ttl is None else span(each.ttl),
                 keep=None if each.keep is None else span(each.keep),
+                dedup_ttl=span(each.dedup_ttl),
             )
             for each in entries
         ]
@@ -163,6 +166,10 @@ class QueueMachine(RuleBasedStateMachine):
         except DuplicateJobError:
             found = None
         assert found == expected
+        for job_id in expected or ():
+            job = self.model.jobs.get(job_id)  # a dedup key outlives the job that it names
+            if job and self.bearers.setdefault(job_id, job) is not job:
+                self.reused.add(job_id)
 
     # receiving and settling
 
@@ -239,12 +246,17 @@ class QueueMachine(RuleBasedStateMachine):
             self.held.append((holder, each))
 
     def _took_in_some_order(self, expected: list[ModelJob], found: list[str]) -> None:
-        """Differs by necessity: such a store promises a place only to jobs that were never out."""
+        """Differs by necessity: such a store promises a place only to jobs that were never out.
+
+        One whose id was another job's before may come at the place that the other one had.
+        """
         ready = {job.entry.id: job for job in self.model.ready()}
         assert bool(found) == bool(expected)
         assert set(found) <= ready.keys()
         assert len(found) == 1 or not any(ready[each].lost for each in found)
-        pristine = [job_id for job_id, job in ready.items() if job.pristine]
+        pristine = [
+            job_id for job_id, job in ready.items() if job.pristine and job_id not in self.reused
+        ]
         came = [each for each in found if each in pristine]
         assert came == pristine[: len(came)]
 
@@ -329,7 +341,9 @@ class QueueMachine(RuleBasedStateMachine):
         """Purge, not too often."""
         self._catch_up()
         if really:
-            assert self.store.purge(self.queue) == self.model.purge()
+            found, expected = self.store.purge(self.queue), self.model.purge()
+            # where counts are not exact, jobs that expired behind others are among them
+            assert found == expected or (found > expected and not self.counts_exactly)
 
     # comparing
 

@@ -107,7 +107,8 @@ class Model:
         )
         self.jobs[entry.id] = job
         if entry.dedup_key is not None:
-            self.keys[entry.dedup_key] = (job, self.now + entry.dedup_ttl)
+            until = self.now + entry.dedup_ttl if entry.dedup_ttl else float("-inf")
+            self.keys[entry.dedup_key] = (job, until)
         return entry.id
 
     def ready(self) -> list[ModelJob]:
@@ -190,7 +191,7 @@ class Model:
 
     def moments(self) -> list[float]:
         """Return when something will happen by itself, and when it did."""
-        found: list[float] = []
+        found = [until for _, until in self.keys.values()]
         for job in self.jobs.values():
             found += [job.due] if job.state == JobState.DELAYED else []
             found += [job.expires] if job.state in WAITING else []
