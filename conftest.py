@@ -23,17 +23,11 @@ TOGETHER = {"test_mutations.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the tests that start a server of their own run in one process, and share that server.
 
-    They come first, and after them what takes long: a process that began with such tests at the end
-    would leave the others idle.
+    They come first: a process that began with them at the end would leave the others idle.
     """
     for item in items:
         own = [name for name in getattr(item, "fixturenames", ()) if name.startswith("own_")]
         own += TOGETHER & {item.path.name}
         if own:
             item.add_marker(pytest.mark.xdist_group(own[0]))
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("xdist_group") is None,
-            "tests-integration" not in item.path.parts,
-        )
-    )
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
