@@ -1,5 +1,6 @@
 """Commands in containers, where the engine itself has its faults."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -101,6 +102,7 @@ def start(
             return Place(tmp_path, server, stack)
 
         yield started
+    gc.collect()  # here, where the warning is expected, and not in a test of something else
 
 
 def test_an_engine_that_comes_back_ends_what_ran(
