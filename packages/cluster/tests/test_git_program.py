@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -142,9 +144,23 @@ def test_a_program_that_was_given_it_holds_a_file_on(tmp_path: Path) -> None:
     Hold.wait(path, Patience(60)).release()
 
 
-@pytest.mark.skipif("os.getuid() == 0", reason="nothing is forbidden to this user")
-def test_a_folder_is_removed_where_rights_were_taken_away(tmp_path: Path) -> None:
-    folder, outside = tmp_path / "folder", tmp_path / "outside"
+@pytest.fixture
+def ordinary() -> Iterator[Path]:
+    """Lend a folder of a user to whom something is forbidden, who this process is meanwhile."""
+    nobody, root = 65534, os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as made:
+        if root:
+            os.chown(made, nobody, -1)
+            os.seteuid(nobody)
+        try:
+            yield Path(made)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_folder_is_removed_where_rights_were_taken_away(ordinary: Path) -> None:
+    folder, outside = ordinary / "folder", ordinary / "outside"
     outside.mkdir(mode=0o750)
     (folder / "a" / "shut").mkdir(parents=True)
     (folder / "a" / "shut" / "file").touch()

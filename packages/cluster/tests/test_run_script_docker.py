@@ -16,6 +16,7 @@ import psutil
 import pytest
 from cluster_support import eventually
 from docker_support import make_image
+from run_script_support import flood, two_hundred
 
 from mindtrace.cluster import ClusterManager
 from mindtrace.cluster.workers.run_script_worker import (
@@ -315,38 +316,14 @@ def _try_to_run(worker: Any, job: dict[str, Any]) -> None:
 
 @pytest.mark.stress
 def test_a_flood_of_output_takes_no_memory_of_the_worker(place: Place) -> None:
-    place.run("echo warm")
-    worker = psutil.Process(int(Path(place.worker.pid_file().pid_file).read_text()))
-    before = worker.memory_info().rss
-    job_id = place.submit("yes | head -c 1000000000")
-    highest = 0
-
-    def done() -> bool:
-        nonlocal highest
-        highest = max(highest, worker.memory_info().rss)
-        return place.cluster.get_job_status(job_id=job_id).status == "completed"
-
-    eventually(done, within=100)
-    assert place.done(job_id).output["stdout_size"] == 1_000_000_000
-    assert highest - before < 20 * 2**20
+    size, growth = flood(place, "yes | head -c 1000000000")
+    assert size == 1_000_000_000
+    assert growth < 20 * 2**20
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_of_two_hundred_jobs_nothing_is_left(place: Place) -> None:
-    kinds: list[tuple[str, dict[str, Any], str]] = [
-        ("echo fine", {}, "completed"),
-        ("setsid sleep 300 & echo fine", {}, "completed"),
-        ("exit 3", {}, "failed"),
-        ("echo fine; touch /tmp/x", {}, "completed"),
-        ("trap '' TERM; (setsid sleep 300 &); sleep 300", {"timeout": 0.5}, "failed"),
-        ("kill -KILL $$", {}, "failed"),
-    ]
-    jobs = [
-        (place.submit(command, **more), wanted)
-        for command, more, wanted in (kinds[number % len(kinds)] for number in range(200))
-    ]
-    assert [place.cluster.wait_for_job(job_id=job, timeout=500).status for job, _ in jobs] == [
-        wanted for _, wanted in jobs
-    ]
+    found, wanted = two_hundred(place, "/tmp/x", timeout=0.5, within=500)
+    assert found == wanted
     assert place.left() == []

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ONE = 1
 TWO = 2
+LONGER = 30.0
+"""Seconds that nobody waits for: a wait that is not ended before has failed by then."""
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -75,7 +77,7 @@ class TestWaking:
     def test_one_who_waits_for_it_is_rung(self, presence: Presence) -> None:
         slot = presence.acquire()
         presence.show(slot, (ONE,))
-        waiting = Background(lambda: presence.wait(slot, 10))
+        waiting = Background(lambda: presence.wait(slot, LONGER))
 
         presence.ring(ONE, 1)
 
@@ -122,7 +124,7 @@ class TestWaking:
 
     def test_a_slot_is_woken_whatever_it_waits_for(self, presence: Presence) -> None:
         slot = presence.acquire()
-        waiting = Background(lambda: presence.wait(slot, 10))
+        waiting = Background(lambda: presence.wait(slot, LONGER))
 
         presence.wake(slot)
 

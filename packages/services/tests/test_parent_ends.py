@@ -25,7 +25,6 @@ LAUNCHING = """
     print(manager.process_id, flush=True)
     {end}
 """
-WAITING = "threading.Event().wait()"
 ENDS = {
     "normally": "pass",
     "by an exception": "raise LookupError",
