@@ -1,5 +1,6 @@
 """Commands in Git checkouts, through a cluster and by the endpoint of their worker."""
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import psutil
 import pytest
 from cluster_support import eventually
 from git_support import Origin, wheel
+from run_script_support import flood, two_hundred
 
-from mindtrace.cluster import ClusterManager
+from mindtrace.cluster import ClusterManager, outcome
 from mindtrace.cluster.workers.run_script_worker import (
     RunScriptWorker,
     RunScriptWorkerInput,
@@ -126,6 +128,20 @@ def test_the_call_of_the_document_runs_as_it_is_written(place: Place) -> None:
     assert 0 < output.duration < 60
     assert output.stdout_file is not None
     assert Path(output.stdout_file).read_text() == output.stdout
+
+
+def test_an_outcome_that_is_about_as_long_as_may_be_keeps_its_beginning(place: Place) -> None:
+    """With what is around it in the dead letter it is longer."""
+    empty = place.run("exit 1")
+    # each of these letters is six characters of JSON; both streams are told under two names
+    count = (outcome.MOST - 40 - len(json.dumps(empty.output))) // 24
+    write = f"yes \u00e4 | tr -d '\\n' | head -c {2 * count}"
+    found = place.run(f"{write}; {write} >&2; exit 1")
+    for each in ("stdout", "stderr"):
+        assert found.output[f"{each}_size"] == 2 * count
+        assert found.output[each].startswith("\u00e4\u00e4")
+    for each in (empty, found):
+        place.cluster.discard_from_dlq(job_id=each.job_id)
 
 
 def test_a_command_that_fails_is_a_dead_letter_that_says_all(place: Place) -> None:
@@ -356,39 +372,15 @@ def test_what_a_command_does_wrong_ends_with_it(
 
 @pytest.mark.stress
 def test_a_flood_of_output_takes_no_memory_of_the_worker(place: Place) -> None:
-    place.run("echo warm")
-    worker = psutil.Process(int(Path(place.worker.pid_file().pid_file).read_text()))
-    before = worker.memory_info().rss
-    job_id = place.submit("head -c 1000000000 /dev/zero | tr '\\0' x")
-    highest = 0
-
-    def done() -> bool:
-        nonlocal highest
-        highest = max(highest, worker.memory_info().rss)
-        return place.status(job_id).status == "completed"
-
-    eventually(done, within=100)
-    assert place.done(job_id).output["stdout_size"] == 1_000_000_000
-    assert highest - before < 20 * 2**20
+    size, growth = flood(place, "head -c 1000000000 /dev/zero | tr '\\0' x")
+    assert size == 1_000_000_000
+    assert growth < 20 * 2**20
 
 
 @pytest.mark.stress
 @pytest.mark.timeout(300)
 def test_of_two_hundred_jobs_nothing_is_left(place: Place) -> None:
-    kinds: list[tuple[str, dict[str, Any], str]] = [
-        ("echo fine", {}, "completed"),
-        ("setsid sleep 300 & echo fine", {}, "completed"),
-        ("exit 3", {}, "failed"),
-        ("echo fine; touch x", {}, "completed"),
-        ("trap '' TERM; (setsid sleep 300 &); sleep 300", {"timeout": 0.2}, "failed"),
-        ("kill -KILL $$", {}, "failed"),
-    ]
-    jobs = [
-        (place.submit(command, **more), wanted)
-        for command, more, wanted in (kinds[number % len(kinds)] for number in range(200))
-    ]
-    assert [place.cluster.wait_for_job(job_id=job, timeout=200).status for job, _ in jobs] == [
-        wanted for _, wanted in jobs
-    ]
+    found, wanted = two_hundred(place, "x", timeout=0.2, within=200)
+    assert found == wanted
     assert place.left() == []
     assert len(list((place.folder / "root/run_script/records").iterdir())) <= 16

@@ -215,6 +215,20 @@ def test_a_job_published_alone_is_kept_as_one_among_several(
 
 
 @pytest.mark.redis
+def test_what_a_dead_holder_had_is_among_what_can_be_taken_out(client: RedisClient) -> None:
+    store = client.store
+    store.declare_queue(QueueSpec("tasks"))
+    (job_id,) = store.publish("tasks", [entry()])
+    holder = store.holder()
+    assert len(holder.receive(["tasks"], limit=1, wait=0).deliveries) == 1
+    holder.die()
+
+    (found,) = store.outlet("tasks").take(10)
+
+    assert (found.id, found.lost) == (job_id, 1)
+
+
+@pytest.mark.redis
 def test_a_job_published_alone_again_adds_nothing(client: RedisClient) -> None:
     store = client.store
     store.declare_queue(QueueSpec("tasks"))

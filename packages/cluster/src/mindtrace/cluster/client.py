@@ -21,8 +21,6 @@ from mindtrace.services.gateway.gateway_connection_manager import GatewayConnect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pydantic import HttpUrl
-
 
 def _unused(payload: object) -> None:
     del payload
@@ -82,11 +80,15 @@ class ClusterConnectionManager(GatewayConnectionManager):
         return found
 
 
-class ManagerClient(ConnectionManager):
-    """What nodes and workers say to a manager."""
+class MemberConnectionManager(ConnectionManager):
+    """What members of a cluster say to each other: a client of a node or a worker."""
 
     def _token_finder(self) -> Callable[[], list[str]]:
         return partial(member_tokens, self._url, super()._token_finder()(), self.config)
+
+
+class ManagerClient(MemberConnectionManager):
+    """What nodes and workers say to a manager."""
 
     def report(self, report: WorkerReport) -> None:
         """Say how a worker does."""
@@ -96,15 +98,3 @@ class ManagerClient(ConnectionManager):
         """Say that a node lives, and learn what it needs."""
         answer: RegisterNodeOutput = self.call(_REGISTER, node, timeout=PATIENCE)
         return answer
-
-
-class MemberConnectionManager(ConnectionManager):
-    """A client of a node or a worker."""
-
-    def _token_finder(self) -> Callable[[], list[str]]:
-        return partial(member_tokens, self._url, super()._token_finder()(), self.config)
-
-
-def manager_at(url: str | HttpUrl) -> ManagerClient:
-    """Return a client for nodes and workers."""
-    return ManagerClient(url)

@@ -29,6 +29,11 @@ def folder_of(url: HttpUrl, settings: ClusterSettings, config: Config) -> Path:
     return config.dir_paths.root.absolute() / "clusters" / f"{host}-{port_of(url)}"
 
 
+def git_folder_of(settings: ClusterSettings, config: Config) -> Path:
+    """Return where nodes and workers of this machine keep what they have from repositories."""
+    return (settings.git_folder or config.dir_paths.root / "git").expanduser().absolute()
+
+
 def prepared(folder: Path, owner: str, *, empty: bool) -> Mark:
     """Make a folder, and return what tells it from one of the same path on another machine.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import HttpUrl
 
+from mindtrace.cluster.folders import git_folder_of
 from mindtrace.cluster.git.access import Access
 from mindtrace.cluster.git.source import Source
 from mindtrace.cluster.git.workplace import Workplace
@@ -43,23 +44,21 @@ class StandardWorkerLauncher:
         """Return the description of a worker type."""
         return self.registry.load(name)
 
-    def workplace(self, name: str, stop: Event | None = None) -> Workplace | None:
+    def workplace(self, worker: ProxyWorker, stop: Event | None = None) -> Workplace | None:
         """Check out where a worker type comes from; None if it does not come from a repository.
 
         It can be launched there any number of times. Close it when its workers have ended.
 
         Raises:
-            WorkerTypeNotFoundError: nobody registered it.
             ClusterError: it cannot be checked out, or its dependencies cannot be installed.
             ImportError: the extra `git` is not installed, or git is not.
         """
-        source = Source.of(self.registry.load(name))
+        source = Source.of(worker)
         if source is None:
             return None
         config = get_config()
         settings = cluster_settings(config)
-        cache = settings.git_folder or config.dir_paths.root / "git"
-        return Workplace.make(source, cache.expanduser().absolute(), Access.of(settings), stop)
+        return Workplace.make(source, git_folder_of(settings, config), Access.of(settings), stop)
 
     # Any: the client that the class of the worker makes
     def launch(self, name: str, url: str, workplace: Workplace | None = None) -> Any:
@@ -79,32 +78,32 @@ class StandardWorkerLauncher:
             ServiceLaunchError: there is no such class, or it did not get ready.
             ClusterError: as `workplace`.
         """
-        manager = self.begin(name, url, workplace)
+        found = self.load(name)
+        if workplace is None:
+            workplace = self.workplace(found)
+            if workplace is not None:
+                _lasting.append(workplace)
+        manager = self.begin(found, url, workplace)
         manager.wait_for_launch(TIMEOUT)
         return manager
 
     # Any: as `launch`
-    def begin(self, name: str, url: str, workplace: Workplace | None = None) -> Any:
-        """Do what `launch` does, but return at once; `wait_for_launch` of the client waits."""
-        found = self.registry.load(name)
+    def begin(self, worker: ProxyWorker, url: str, workplace: Workplace | None) -> Any:
+        """Begin to launch a worker, in its workplace if it has one; `wait_for_launch` waits."""
         interpreter = None
-        if found.git_repo_url is not None:
-            if workplace is None:
-                workplace = self.workplace(name)
-                _lasting.append(workplace)
-            assert workplace is not None, "the type comes from a repository"
+        if workplace is not None:
             python, folder = workplace.environment.python, workplace.checkout.folder
             interpreter = Interpreter(str(python), folder)
         plan = Launch(
             Worker,
             HttpUrl(url),
             TIMEOUT,
-            init_params=found.worker_params,
-            target=found.worker_type,
+            init_params=worker.worker_params,
+            target=worker.worker_type,
             interpreter=interpreter,
         )
         return launch(plan, wait=False, block=False, shows=False)
 
 
-_lasting: list[Workplace | None] = []
+_lasting: list[Workplace] = []
 """What is to last as long as this process."""

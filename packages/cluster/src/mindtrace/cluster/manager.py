@@ -221,10 +221,7 @@ class ClusterManager(Gateway):
     @property
     def keys(self) -> list[Key]:
         """The tokens that open the manager; without one in the settings, that of its own user."""
-        found = super().keys
-        if self.insecure and not found:
-            return found
-        return with_own_key(found, self.url, self.config)
+        return with_own_key(super().keys, self)
 
     def token_for(self, app: AppConfig) -> str | None:
         """Return what opens an app that is a service of this user without a token of its own."""
@@ -291,7 +288,8 @@ class ClusterManager(Gateway):
         return await self._finished(payload.id, self._settings.answer_within)
 
     def _submit(self, job: Job) -> tuple[JobStatus, Route | None]:
-        return self._submission.submit([job])[0], self._routes.find(job.schema_name)
+        routes = self._submission.routes_of([job])
+        return self._submission.submit([job], routes)[0], routes.get(job.schema_name)
 
     async def _finished(self, job_id: str, seconds: float) -> JobStatus:
         loop = asyncio.get_running_loop()
@@ -413,8 +411,7 @@ class ClusterManager(Gateway):
     def clear_databases(self) -> None:
         """Forget jobs, routes, workers and dead letters; nodes and worker types stay."""
         # those that go to an endpoint now may have gone to a queue before
-        for queue in (*(each.schema_name for each in self._routes.all()), ENDPOINTS):
-            self._records.empty(queue)
+        self._records.empty([*(each.schema_name for each in self._routes.all()), ENDPOINTS])
         self._routes.clear()
         self._members.clear()
         self._state.clear(UNROUTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mindtrace.cluster.client import START_WITHIN, ManagerClient, manager_at
+from mindtrace.cluster.client import START_WITHIN, ManagerClient
 from mindtrace.cluster.core.types import (
     ConnectToClusterInput,
     LaunchIdInput,
@@ -24,7 +24,7 @@ from mindtrace.cluster.folders import check_same
 from mindtrace.cluster.launcher import TIMEOUT, StandardWorkerLauncher
 from mindtrace.cluster.launches import Wanted, Workers
 from mindtrace.cluster.member import Member
-from mindtrace.cluster.reporting import Reporter
+from mindtrace.cluster.reporting import HEARTBEAT, Reporter
 from mindtrace.cluster.settings import cluster_settings, ports_in
 from mindtrace.core.task import TaskSchema
 from mindtrace.services.urls import bare_host, checked, port_of
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pydantic import BaseModel
-
-
-HEARTBEAT = 2.0
-"""Seconds between two signs of life."""
 
 
 class Node(Member):
@@ -86,7 +82,7 @@ class Node(Member):
         """Join the cluster."""
         if self.cluster_url is None:
             return
-        self._manager = manager_at(self.cluster_url)
+        self._manager = ManagerClient(self.cluster_url)
         self._join()
         self._reporter = Reporter(self._join, every=HEARTBEAT)
         self._reporter.start()
@@ -151,9 +147,10 @@ class Node(Member):
             message = "this node belongs to no cluster; launch it with cluster_url="
             raise ClusterError(message)
         launcher = StandardWorkerLauncher(self._place.registry_url.get_secret_value())
+        found = launcher.load(wanted.worker_type)
         if wanted.workplace is None:
-            wanted.workplace = launcher.workplace(wanted.worker_type, wanted.leaving)
-        manager = launcher.begin(wanted.worker_type, wanted.url, wanted.workplace)
+            wanted.workplace = launcher.workplace(found, wanted.leaving)
+        manager = launcher.begin(found, wanted.url, wanted.workplace)
         wanted.begun(manager)
         try:
             manager.wait_for_launch(TIMEOUT)

@@ -137,9 +137,10 @@ class Records:
     def _queues(self) -> list[str]:
         return list(self.orchestrator.backend.store.queues())
 
-    def empty(self, queue: str) -> None:
-        """Remove the jobs of a queue that wait, and its dead letters; running ones go on."""
-        if queue in self._queues():
+    def empty(self, queues: Sequence[str]) -> None:
+        """Remove the jobs of queues that wait, and their dead letters; running ones go on."""
+        there = self._queues()
+        for queue in (each for each in queues if each in there):
             self.orchestrator.clean_queue(queue)
             self.orchestrator.discard_dead_letters(queue)
 

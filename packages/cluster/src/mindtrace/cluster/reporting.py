@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 
+HEARTBEAT = 2.0
+"""Seconds between two signs of life of a worker or a node."""
+
 
 class Reporter:
     """Calls `report` from a thread of its own.

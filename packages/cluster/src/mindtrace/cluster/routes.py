@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mindtrace.cluster.ports.state import StateStore
 
 ORCHESTRATOR = "@orchestrator"
@@ -46,6 +48,11 @@ class Routes:
         found = self._state.get(TARGETS, schema_name)
         return None if found is None else Route(schema_name, found["target"])
 
+    def find_all(self, schema_names: Sequence[str]) -> dict[str, Route]:
+        """Return where the jobs of these types go, by type; nothing of those that go nowhere."""
+        found = self._state.get_many(TARGETS, schema_names)
+        return {name: Route(name, each["target"]) for name, each in found.items()}
+
     def all(self) -> list[Route]:
         """Return all routes."""
         return [Route(name, each["target"]) for name, each in self._state.all(TARGETS).items()]
@@ -68,9 +75,9 @@ class Routes:
         """Have payloads of a job type checked against a JSON Schema."""
         self._state.put(SCHEMAS, schema_name, json_schema)
 
-    def schema_of(self, schema_name: str) -> dict[str, Any] | None:
-        """Return the JSON Schema of a job type's payloads, or None."""
-        return self._state.get(SCHEMAS, schema_name)
+    def schemas_of(self, schema_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the JSON Schemas of the payloads of these job types, of those that have one."""
+        return self._state.get_many(SCHEMAS, schema_names)
 
     def clear(self) -> None:
         """Forget all."""

@@ -66,8 +66,14 @@ class Submission:
         self._clock = clock or SystemClock()
         self._is_ending = is_ending
 
-    def submit(self, jobs: Sequence[Job]) -> list[JobStatus]:
-        """Send jobs where their types go; each is safe when this returns.
+    def routes_of(self, jobs: Sequence[Job]) -> dict[str, Route]:
+        """Return where jobs go now, by their types."""
+        return self._routes.find_all(_types_of(jobs))
+
+    def submit(
+        self, jobs: Sequence[Job], routes: dict[str, Route] | None = None
+    ) -> list[JobStatus]:
+        """Send jobs where their types go, or where `routes` say; each is safe when this returns.
 
         A job whose type nobody registered is not sent; its status is `error`, and says so. One that
         was submitted before is not sent again, and its status is what became of it.
@@ -76,15 +82,15 @@ class Submission:
             InvalidPayloadError: a payload does not fit; none of the jobs is sent.
             DuplicateJobError: the id of one is that of a job of another type.
         """
-        names = {each.schema_name for each in jobs}
-        routes = {name: self._routes.find(name) for name in names}
-        schemas = {name: self._routes.schema_of(name) for name in names}
+        if routes is None:
+            routes = self.routes_of(jobs)
+        schemas = self._routes.schemas_of(_types_of(jobs))
         for each in jobs:
-            check(each, schemas[each.schema_name])
+            check(each, schemas.get(each.schema_name))
         self._state.index([(each.id, each.schema_name) for each in jobs], self._clock.now())
         groups: dict[str, list[Job]] = {}
         for each in jobs:
-            route = routes[each.schema_name]
+            route = routes.get(each.schema_name)
             if route is not None:
                 groups.setdefault(queue_of(route), []).append(each)
         finished: dict[str, JobStatus] = {}
@@ -93,7 +99,7 @@ class Submission:
         return [
             finished.get(each.id)
             or JobStatus(job_id=each.id, status=JobStatusEnum.QUEUED, job=each)
-            if routes[each.schema_name] is not None
+            if each.schema_name in routes
             else self._unrouted(each)
             for each in jobs
         ]
@@ -185,6 +191,10 @@ class Submission:
 
 def _unrouted(job_id: str, document: dict[str, Any]) -> JobStatus:
     return JobStatus(job_id=job_id, status=JobStatusEnum.ERROR, **document)
+
+
+def _types_of(jobs: Sequence[Job]) -> list[str]:
+    return list({each.schema_name for each in jobs})
 
 
 def queue_of(route: Route) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydantic import HttpUrl, SecretStr
 
     from mindtrace.core.settings import Config
+    from mindtrace.services import Service
 
 SUBMIT, NODE = "MINDTRACE_CLUSTER__SUBMIT_TOKEN", "MINDTRACE_CLUSTER__NODE_TOKEN"
 OWN = (
@@ -51,11 +52,14 @@ def member_keys(config: Config) -> list[Key]:
     ]
 
 
-def with_own_key(keys: list[Key], url: HttpUrl, config: Config) -> list[Key]:
-    """Add the key of this user, for a service at a URL, where nothing opens it wholly yet."""
-    if any(each.opens is None for each in keys):
+def with_own_key(keys: list[Key], service: Service) -> list[Key]:
+    """Add the key of this user to those of a service, where nothing opens it wholly yet.
+
+    One that is open to everybody by `insecure=True` stays so, unless a token is set.
+    """
+    if (service.insecure and not keys) or any(each.opens is None for each in keys):
         return keys
-    return [*keys, Key(OWN, _derived(_made(_file(config)), url))]
+    return [*keys, Key(OWN, _derived(_made(_file(service.config)), service.url))]
 
 
 def own_token(url: HttpUrl, config: Config) -> str | None:

@@ -17,15 +17,12 @@ from mindtrace.cluster.core.types import (
 from mindtrace.cluster.folders import check_same
 from mindtrace.cluster.member import Member
 from mindtrace.cluster.outcome import JobEndedBadlyError, Outcome
-from mindtrace.cluster.reporting import Reporter
+from mindtrace.cluster.reporting import HEARTBEAT, Reporter
 from mindtrace.core.task import TaskSchema
 from mindtrace.jobs import Consumer, Orchestrator, Reject, Retry
 
 if TYPE_CHECKING:
     from mindtrace.jobs import JobDict
-
-HEARTBEAT = 2.0
-"""Seconds between two signs of life."""
 
 
 # `connect` is that of Service; nothing here connects to an orchestrator by that name
@@ -121,7 +118,7 @@ class Worker(Member, Consumer):  # type: ignore[misc]  # pyright: ignore[reportI
                 self._thread.start()
 
     def _attach(self, payload: ConnectToClusterInput) -> None:
-        from mindtrace.cluster.client import manager_at  # noqa: PLC0415 - only when connected
+        from mindtrace.cluster.client import ManagerClient  # noqa: PLC0415 - only when connected
         from mindtrace.jobs.loading import backend_from_args  # noqa: PLC0415 - likewise
 
         backend = backend_from_args(payload.backend_args.model_dump())
@@ -132,7 +129,7 @@ class Worker(Member, Consumer):  # type: ignore[misc]  # pyright: ignore[reportI
             self.close()  # as before, so that it can be connected again
             backend.close()
             raise
-        manager = manager_at(payload.cluster_url)
+        manager = ManagerClient(payload.cluster_url)
 
         def report() -> None:
             mine = self.get_status()

@@ -130,16 +130,15 @@ class Intake:
             return self._buffered(sources, limit)
         return self._listen(inbox, sources, end)
 
-    def pause(self) -> list[Message]:
-        """Stop pushing; return what was pushed and not taken, which the next `take` brings."""
+    def pause(self) -> None:
+        """Stop pushing; the next `take` brings what was pushed and not taken."""
         inbox = self.inbox
         if inbox is None:
-            return []
+            return
         if self._window and inbox.closed is None:
             self._link.call(lambda _: inbox.stop_listening())
         self._window, self._pushed = 0, None
         self._gather(inbox, None)
-        return list(self._buffer)
 
     def give_up_buffer(self) -> list[Message]:
         """Stop pushing and hand over what was pushed and not taken: it will not be taken."""

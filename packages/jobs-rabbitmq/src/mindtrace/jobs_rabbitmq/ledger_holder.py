@@ -37,7 +37,7 @@ SLACK = 0.05
 
 
 class _Mortal(Protocol):
-    """A holder that can end in a test as its process would."""
+    """A holder that can end as its process would; those of Local and Redis can."""
 
     def abandon(self) -> None: ...
 
@@ -126,8 +126,7 @@ class LedgerHolder(Hold):
         """End as a killed process does: nothing is settled."""
         self.is_open = False
         self._store.holders.discard(self)
-        with suppress(AttributeError):
-            cast("_Mortal", self.ledger).abandon()
+        cast("_Mortal", self.ledger).abandon()
         self.end_channel()
 
     def take_turn(self, delivery: Delivery) -> int | None:
@@ -156,8 +155,9 @@ class LedgerHolder(Hold):
             ]
         )
         answers: dict[LedgerHolder, list[int]] = {}
+        holders = (self, *self._store.holders)
         for each in settlements:
-            for holder in (self, *list(self._store.holders)):
+            for holder in holders:
                 tag = holder.take_turn(each.delivery)
                 if tag is not None:
                     answers.setdefault(holder, []).append(tag)
@@ -188,10 +188,13 @@ class LedgerHolder(Hold):
         found = self.ledger.claim(queue, ids, steal=False) if messages else []
         leased: list[Turn] = []
         later: list[tuple[str, int, float]] = []
+        unfinished = self._unfinished(
+            [job_id for job_id, delivery in zip(ids, found, strict=True) if delivery is None]
+        )
         for message, job_id, delivery in zip(messages, ids, found, strict=True):
             if delivery is not None:
                 leased.append(Turn(message.tag, delivery))
-            elif self._is_unfinished(job_id):
+            elif job_id in unfinished:
                 later.append((job_id, message.properties.priority or 0, LOOK_AGAIN))
         if later:
             self._store.send_turns(queue, later)
@@ -202,9 +205,9 @@ class LedgerHolder(Hold):
         self._turns.update((each.delivery.entry, each) for each in kept)
         return [each.delivery for each in kept]
 
-    def _is_unfinished(self, job_id: str) -> bool:
-        record = self._store.ledger.record(job_id)
-        return record is not None and record.state in UNFINISHED
+    def _unfinished(self, job_ids: Sequence[str]) -> set[str]:
+        records = self._store.ledger.records(job_ids) if job_ids else []
+        return {each.id for each in records if each is not None and each.state in UNFINISHED}
 
     def _adopted(self, queue: str, message: Message) -> Message:
         """Put a job into the ledger that came from somebody who does not know of it.

@@ -163,7 +163,7 @@ def posting(names: Names, listed: Listed, parcel: Parcel, now: float) -> Posting
         if listed.options.dead_letter_ttl is not None:
             expiration = milliseconds_left(died_at + listed.options.dead_letter_ttl, now)
     elif length:
-        queue = names.delay(length) if length > 0 else names.doomed(-length)
+        queue = _delay_queue(names, length)
     else:
         queue = names.lost if envelope.lost else names.main
         if envelope.expires_at is not None:

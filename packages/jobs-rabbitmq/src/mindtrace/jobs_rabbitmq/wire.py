@@ -84,7 +84,7 @@ class Wire:
         exclusive: bool = False,
     ) -> int:
         """Declare a durable queue, or with `passive` look for it; return how many are ready."""
-        method = await self._call(
+        method = await self.call(
             self.channel.queue_declare,
             queue,
             passive=passive,
@@ -96,15 +96,15 @@ class Wire:
 
     async def delete(self, queue: str, *, if_empty: bool = False) -> None:
         """Delete a queue; one that is not there is none of its business."""
-        await self._call(self.channel.queue_delete, queue, if_empty=if_empty)
+        await self.call(self.channel.queue_delete, queue, if_empty=if_empty)
 
     async def purge(self, queue: str) -> int:
         """Remove what is ready in a queue; return how many."""
-        return int((await self._call(self.channel.queue_purge, queue)).message_count)
+        return int((await self.call(self.channel.queue_purge, queue)).message_count)
 
     async def limit(self, prefetch: int) -> None:
         """Let each consumer that begins after this have so many messages."""
-        await self._call(self.channel.basic_qos, prefetch_count=prefetch)
+        await self.call(self.channel.basic_qos, prefetch_count=prefetch)
 
     async def confirm(self, on_confirm: Callable[[Any], None]) -> None:
         """Ask the broker to confirm what is published here."""
@@ -113,8 +113,14 @@ class Wire:
         await future
 
     async def call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Make any other call of pika's channel that has a reply."""
-        return await self._call(method, *args, **options)
+        """Make a call of pika's channel that has a reply, and return it."""
+        future = self._future()
+
+        def answered(reply: Any) -> None:
+            resolve(future, reply)
+
+        method(*args, callback=answered, **options)
+        return (await future).method
 
     async def get(self, queue: str, count: int = 1) -> list[Message]:
         """Take up to `count` ready messages, with one round trip for all of them."""
@@ -128,14 +134,14 @@ class Wire:
     async def consume(self, queue: str, tag: str) -> None:
         """Have the broker push messages of a queue to `on_message`."""
         self._sources[tag] = queue
-        await self._call(
+        await self.call(
             self.channel.basic_consume, queue, on_message_callback=_unused, consumer_tag=tag
         )
 
     async def cancel(self, tag: str) -> None:
         """Stop a consumer. What was under way has been given to `on_message` when this returns."""
-        await self._call(self.channel.basic_cancel, tag)
-        await self._call(self.channel.basic_qos, prefetch_count=1)  # a barrier
+        await self.call(self.channel.basic_cancel, tag)
+        await self.settled()
 
     def ack(self, tags: Sequence[int], unsettled: Sequence[int]) -> None:
         """Acknowledge; all of the oldest unsettled ones with one frame.
@@ -155,7 +161,7 @@ class Wire:
 
     async def settled(self) -> None:
         """Return when the broker has seen all that was sent before on this channel."""
-        await self._call(self.channel.basic_qos, prefetch_count=1)
+        await self.call(self.channel.basic_qos, prefetch_count=1)
 
     # what pika tells
 
@@ -203,15 +209,6 @@ class Wire:
         self._gets.clear()
         if self.on_closed is not None:
             self.on_closed(reason)
-
-    async def _call(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        future = self._future()
-
-        def answered(reply: Any) -> None:
-            resolve(future, reply)
-
-        method(*args, callback=answered, **options)
-        return (await future).method
 
     def _future(self) -> asyncio.Future[Any]:
         if self.closed is not None:

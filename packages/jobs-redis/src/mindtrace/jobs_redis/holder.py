@@ -109,21 +109,23 @@ class RedisHolder:
     def close(self) -> None:
         """Let go: what is still held is ready again, counted as lost."""
         if self._open and self._pid == os.getpid():
-            self._abandon()
+            self.abandon()
             self._server.call("leave", self.number)
 
     def die(self) -> None:
         """End as a killed process does, for tests: the lease ends, and nothing else is written."""
         if self._open:
-            self._abandon()
+            self.abandon()
             self._server.call("renew", self.number, 0)
 
     def __del__(self) -> None:
         """End the lease when nobody has this hold any more; others take over."""
-        if self._open and self._pid == os.getpid():
-            self._abandon()
+        self.abandon()
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """Have the keeper end the lease, and write nothing else: others take over."""
+        if not self._open or self._pid != os.getpid():
+            return
         self._open = False
         self._keeper.end(self._store.place.base, self.number)
         ear, self._ear = self._ear, None

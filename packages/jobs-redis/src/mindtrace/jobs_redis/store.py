@@ -1,4 +1,4 @@
-"""`RedisStore`: the store on one namespace of a Redis. Each call is one script."""
+"""`RedisStore`: the store on one namespace of a Redis. Each transition is one script."""
 
 from __future__ import annotations
 
@@ -242,6 +242,7 @@ class RedisStore:
 
     def outlet(self, queue: str) -> RedisOutlet:
         """Return the way out of a queue; see `mindtrace.jobs.migrate`."""
+        self.reap()  # what a dead holder held waits as well
         return RedisOutlet(self, queue)
 
     def inlet(self, queue: str) -> RedisInlet:

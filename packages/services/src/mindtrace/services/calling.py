@@ -34,7 +34,8 @@ PAUSES = (0.05, 0.2)
 """Seconds before the second and the third attempt to reach a service."""
 
 CONNECT_WITHIN = 5.0
-"""The most seconds that making a connection may take, within the time of the call."""
+"""The most seconds that making a connection may take, within the time of the call; the same holds
+for a gateway and its apps."""
 
 UNKNOWN_TOKEN = 401
 REFUSED = frozenset({UNKNOWN_TOKEN, 403})
@@ -103,7 +104,9 @@ class Call(NamedTuple):
         if isinstance(error, httpx.TimeoutException):
             return ServiceTimeoutError(self.url, self.timeout)
         if isinstance(error, httpx.ConnectError):
-            return ServiceUnavailableError(self.url, f"no connection could be made ({error})")
+            return ServiceUnavailableError(
+                self.url, f"no connection could be made ({error}); check that it runs there"
+            )
         problem = f"the connection was lost, and the call may have been carried out ({error})"
         return ServiceUnavailableError(self.url, problem)
 

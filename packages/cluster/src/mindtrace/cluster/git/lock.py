@@ -47,14 +47,14 @@ class Hold:
             os.close(descriptor)  # it was removed just before: a new one is made
 
     @classmethod
-    def wait(cls, path: Path, patience: Patience, *, shared: bool = False) -> Self:
-        """Return a hold on a file as soon as it can be had.
+    def wait(cls, path: Path, patience: Patience) -> Self:
+        """Return a hold on a file, alone, as soon as it can be had.
 
         Raises:
             GivenUpError: It took too long.
         """
         end = patience.ends()
-        while (found := cls.attempt(path, shared=shared)) is None:
+        while (found := cls.attempt(path)) is None:
             patience.check(end)
             patience.stop.wait(_LOOK_EVERY)
         return found

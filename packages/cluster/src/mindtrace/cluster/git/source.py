@@ -64,14 +64,23 @@ class Source:
         """Return where a worker type comes from; None if not from a repository."""
         if worker.git_repo_url is None:
             return None
-        # an empty word says as little as none
-        return cls(
+        return cls.said(
             worker.git_repo_url,
-            worker.git_branch or None,
-            worker.git_commit or None,
-            worker.git_working_dir or None,
-            worker.git_project or None,
+            worker.git_branch,
+            worker.git_commit,
+            worker.git_working_dir,
+            worker.git_project,
         )
+
+    @classmethod
+    def said(cls, url: str, *words: str | None) -> Self:
+        """Return what words say that come from outside: an empty one says as little as none.
+
+        Args:
+            url: The repository.
+            words: Branch, commit, working folder and project.
+        """
+        return cls(url, *(each or None for each in words))
 
     @property
     def transport(self) -> str:

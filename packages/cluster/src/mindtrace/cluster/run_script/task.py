@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 from pydantic import ByteSize
 
 from mindtrace.cluster.errors import RunScriptError
+from mindtrace.cluster.run_script.process import Command
 from mindtrace.cluster.run_script.types import Limits, SecretName
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mindtrace.cluster.run_script.output import Output
-    from mindtrace.cluster.run_script.process import Ended
+    from mindtrace.cluster.run_script.process import Ended, User
     from mindtrace.cluster.run_script.settings import RunScriptSettings
     from mindtrace.cluster.run_script.types import RunScriptWorkerInput
     from mindtrace.jobs.execution import Progress
@@ -72,6 +73,21 @@ class Task:
         assert timeout is not None, "the settings have one"
         env = {**plain, **secrets}
         return cls(job.arguments, env, list(secrets.values()), limits, timeout, settings.grace)
+
+    def command(
+        self, argv: list[str], cwd: Path, env: dict[str, str], user: User | None
+    ) -> Command:
+        """Return what is run for it on this machine, with all of its limits that are kept there."""
+        return Command(
+            argv,
+            cwd,
+            env,
+            grace=self.grace,
+            memory=self.limits.memory,
+            processes=self.limits.processes,
+            file_size=self.limits.file_size,
+            user=user,
+        )
 
 
 def _secret(name: str, settings: RunScriptSettings) -> str:

@@ -13,7 +13,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mindtrace.cluster.core.types import JobStatusEnum
 from mindtrace.cluster.errors import InvalidPayloadError, RunScriptError
+from mindtrace.cluster.folders import git_folder_of
 from mindtrace.cluster.git.access import Access
+from mindtrace.cluster.outcome import MOST
 from mindtrace.cluster.run_script.engine import Engine
 from mindtrace.cluster.run_script.output import Output
 from mindtrace.cluster.run_script.process import Keepers
@@ -39,8 +41,8 @@ __all__ = ["RunScriptWorker", "RunScriptWorkerInput", "RunScriptWorkerOutput"]
 
 CONCURRENCY = 4
 
-_MOST_TOLD = 60_000
-"""Bytes of an outcome: that of a failed job is kept as its error, of which there are 64 KiB."""
+_MOST_TOLD = MOST - 200
+"""Characters of an output, so that the outcome of a failed job, a little longer, is kept whole."""
 
 _PIECE = 256 * 1024
 
@@ -103,7 +105,7 @@ class RunScriptWorker(Worker):
         self._settings = run_script_settings(config)
         cluster = cluster_settings(config)
         self._access = Access.of(cluster)
-        self._cache = (cluster.git_folder or root / "git").expanduser().absolute()
+        self._cache = git_folder_of(cluster, config)
         self._folder = (self._settings.folder or root / "run_script").expanduser().absolute()
         self._engine: Engine | None = None
         self._opening = threading.Lock()

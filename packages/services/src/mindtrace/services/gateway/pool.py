@@ -6,16 +6,13 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
-from mindtrace.services.calling import trust
+from mindtrace.services.calling import CONNECT_WITHIN, trust
 from mindtrace.services.gateway.errors import GATEWAY_TIMEOUT, UNAVAILABLE, AppError
 from mindtrace.services.gateway.wire import Wire
 
 if TYPE_CHECKING:
     from mindtrace.services.gateway.apps import Origin
     from mindtrace.services.settings import ServicesSettings
-
-CONNECT_WITHIN = 5.0
-"""The most seconds that making a connection may take."""
 
 IDLE_FOR = 4.0
 """Seconds that a connection is kept without use. Many servers close theirs after 5, and a request

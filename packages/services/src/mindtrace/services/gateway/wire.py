@@ -93,12 +93,11 @@ class Wire(asyncio.Protocol):
             self._active = self._loop.time()
             self._transport.write(data)
 
-    async def drain(self) -> bool:
-        """Return when there is room for more, or False when no more is wanted."""
+    async def drain(self) -> None:
+        """Return when there is room for more, or no more is wanted."""
         while not (self._writable or self._closed):
             self._writer = self._loop.create_future()
             await self._writer
-        return not self._closed
 
     def sent(self) -> None:
         """Say that the request is sent."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mindtrace.cluster.git.environment import INSTALL_WITHIN, uv_settings, uv_variables
 from mindtrace.cluster.git.program import GivenUpError
 from mindtrace.cluster.run_script.output import Output
-from mindtrace.cluster.run_script.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
     from mindtrace.cluster.run_script.process import Keepers, User
     from mindtrace.cluster.run_script.task import Control, Task
 
-_REACHABLE = 0o711
+REACHABLE = 0o711
+"""The mode of a folder in which another user may open what it knows by name."""
+
 _MOST_SAID = 16 * 1024**2
 
 
@@ -60,17 +61,7 @@ class Contained:
         del hold  # a keeper ends it with this process
         user = self.user
         variables = uv_variables(folder) if user is None else self._of_another(folder, user)
-        limits = self.task.limits
-        command = Command(
-            argv,
-            cwd,
-            variables,
-            self.task.grace,
-            limits.memory,
-            limits.processes,
-            limits.file_size,
-            user,
-        )
+        command = self.task.command(argv, cwd, variables, user)
         place = self.temporary / "uv"
         place.mkdir(exist_ok=True)
         with Output(place) as output:
@@ -90,7 +81,7 @@ class Contained:
         own = self.cache / f"uv-{user.uid}"
         for each in (own, folder):
             each.mkdir(exist_ok=True)
-        folder.parent.chmod(_REACHABLE)
+        folder.parent.chmod(REACHABLE)
         os.chown(own, user.uid, user.gid)
         give(folder, user)
         # with copies, no file of an environment is one of the cache, which stays with the user

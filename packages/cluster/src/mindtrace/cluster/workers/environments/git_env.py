@@ -17,9 +17,9 @@ from mindtrace.cluster.git.checkout import Checkout
 from mindtrace.cluster.git.environment import Environment
 from mindtrace.cluster.git.project import Project
 from mindtrace.cluster.git.source import Source
-from mindtrace.cluster.run_script.process import Command, User
+from mindtrace.cluster.run_script.process import User
 from mindtrace.cluster.run_script.task import Ran
-from mindtrace.cluster.workers.environments.building import Contained, give
+from mindtrace.cluster.workers.environments.building import REACHABLE, Contained, give
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,8 +38,6 @@ USUAL = frozenset(
     }
 )
 """The variables of the worker that a command sees, beside `PATH` and those of the locale."""
-
-_REACHABLE = 0o711
 
 
 class GitEnvironment:
@@ -70,13 +68,8 @@ class GitEnvironment:
         pass_variables: Iterable[str] = (),
         run_as: str | None = None,
     ) -> None:
-        # an empty word says as little as none
-        self._source = Source(
-            spec.repo_url,
-            spec.branch or None,
-            spec.commit or None,
-            spec.working_dir or None,
-            spec.project or None,
+        self._source = Source.said(
+            spec.repo_url, spec.branch, spec.commit, spec.working_dir, spec.project
         )
         self._cache = cache
         self._access = access
@@ -119,16 +112,7 @@ class GitEnvironment:
                 )
                 stack.callback(environment.close)
             variables = self._variables(environment, temporary, user)
-            command = Command(
-                task.argv,
-                checkout.folder,
-                variables | task.env,
-                grace=task.grace,
-                memory=task.limits.memory,
-                processes=task.limits.processes,
-                file_size=task.limits.file_size,
-                user=user,
-            )
+            command = task.command(task.argv, checkout.folder, variables | task.env, user)
             why_stop = control.why_stop(output, task.timeout)
             return Ran(self._keepers.run(command, output, why_stop), commit=checkout.commit)
 
@@ -170,7 +154,7 @@ class GitEnvironment:
             for top in (checkout.root, temporary):
                 give(top, user)
             for each in (self._cache, checkout.root.parent):
-                each.chmod(_REACHABLE)
+                each.chmod(REACHABLE)
         except PermissionError:
             problem = f"this worker may not run anything as {self._run_as}; run it as root"
             raise RunScriptError(problem) from None
