@@ -1,10 +1,12 @@
 """Commands in containers, where the engine itself has its faults."""
 
 import gc
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,6 +49,38 @@ class Unlimited(DockerServer):
         return super()._launch(*around, "unshare", "-m", "sh", "-c", f'{words} && exec "$@"', "sh")
 
 
+class Relay(socketserver.ThreadingUnixStreamServer):
+    """Stands before an engine, in whose states of containers nothing has run out of memory.
+
+    An engine that hears of it after the end has such states; its events tell it all the same.
+    """
+
+    def __init__(self, server: DockerServer) -> None:
+        self.engine = str(server.folder / "docker.sock")
+        self.path = str(server.folder / "relay.sock")
+        super().__init__(self.path, _Relayed)
+
+
+class _Relayed(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Relay)
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(self.server.engine)
+            back = threading.Thread(target=self._back, args=(engine,))
+            back.start()
+            while data := self.request.recv(1 << 16):
+                engine.sendall(data)
+            engine.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    def _back(self, engine: socket.socket) -> None:
+        with suppress(OSError):  # nobody is there any more
+            while data := engine.recv(1 << 16):
+                # as long as it was
+                self.request.sendall(data.replace(b'"OOMKilled":true', b'"OOMKilled":null'))
+            self.request.shutdown(socket.SHUT_WR)
+
+
 class Place:
     """An engine of one's own, and jobs for it."""
 
@@ -61,8 +95,8 @@ class Place:
         stack.callback(self.engine.close)
         self.cpu = 0.0
 
-    def run(self, command: str) -> Ran:
-        spec = {"environment": {"docker": {"image": self.image}}, "command": command}
+    def run(self, command: str, **more: object) -> Ran:
+        spec = {"environment": {"docker": {"image": self.image}}, "command": command, **more}
         job = RunScriptWorkerInput.model_validate(spec)
         assert job.environment.docker is not None
         settings = RunScriptSettings()
@@ -147,3 +181,25 @@ def test_an_engine_that_would_forget_limits_is_not_used(
     with pytest.raises(RunScriptError, match=r"the Docker engine cannot keep limits\.memory"):
         place.run("true")
     assert place.left() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [("x=$(yes | head -c 200000000); echo", "memory"), ("sh -c 'kill -9 $$'; exit $?", None)],
+)
+def test_memory_that_ran_out_is_told_where_the_state_does_not_say_so(
+    start: Callable[[type[DockerServer]], Place],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    limit: str | None,
+) -> None:
+    place = start(DockerServer)
+    with Relay(place.server) as relay:
+        thread = threading.Thread(target=relay.serve_forever)
+        thread.start()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{relay.path}")
+        with closing(Engine(place.folder / "workers")) as place.engine:
+            found = place.run(command, limits={"memory": "32MiB"})
+        relay.shutdown()
+        thread.join()
+    assert (found.ended.code, found.ended.limit) == (137, limit)

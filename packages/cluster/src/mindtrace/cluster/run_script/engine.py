@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -38,7 +39,11 @@ CONNECTIONS = 64
 STDOUT = 1
 """The number of the one stream; the other is 2."""
 
+_HEARD_WITHIN = 3.0
+"""Seconds after the end of a container within which its engine hears why the kernel killed it."""
+
 _HELD_WITHIN = 60.0
+_KILLED = 137
 _LOOK_EVERY = 1.0
 _PULL = Path(__file__).with_name("pull.py")
 _SHOWN = 500
@@ -190,6 +195,37 @@ class Engine:
         except (requests.ConnectionError, requests.Timeout):
             return False
         return True
+
+    def ran_out_of_memory(self, container: str, code: int) -> bool:
+        """Tell whether the kernel killed something of an ended container for its memory.
+
+        The engine may hear of that after the end, and its state of the container may never say so
+        then; so what it hears in the next three seconds counts, if the container was killed.
+
+        Args:
+            container: One that has ended.
+            code: With what.
+        """
+        if self.api.inspect_container(container)["State"]["OOMKilled"]:
+            return True
+        return code == _KILLED and self._hears_of_memory(container)
+
+    def _hears_of_memory(self, container: str) -> bool:
+        import requests  # noqa: PLC0415 - comes with docker-py
+
+        api = self.api
+        asked = {
+            "filters": json.dumps({"container": [container], "event": ["oom"]}),
+            "since": "1",  # what it heard before comes first
+        }
+        # as `events` does, which would wait without end
+        url = f"{api.base_url}/v{api.api_version}/events"
+        try:
+            with api.get(url, params=asked, stream=True, timeout=_HEARD_WITHIN) as answer:
+                answer.raise_for_status()
+                return any(answer.iter_lines())
+        except (requests.ConnectionError, requests.Timeout):
+            return False
 
     def _wait_for_it(self) -> None:
         end = monotonic() + ANSWERS_WITHIN

@@ -91,7 +91,7 @@ class DockerEnvironment:
             code: int = api.wait(made)["StatusCode"]
             duration = monotonic() - began
             reader.finish()
-        if limit is None and api.inspect_container(made)["State"]["OOMKilled"]:
+        if limit is None and self._engine.ran_out_of_memory(made, code):
             limit = "memory"
         return Ended(code, limit, duration)
 
