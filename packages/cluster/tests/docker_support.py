@@ -20,6 +20,8 @@ PROGRAMS = (
 IMAGE = f"mindtrace-test:programs-{crc32(' '.join(PROGRAMS).encode()):08x}"
 """An engine that stays may have one with other programs."""
 
+MEMORY_HOG = "x=$(yes | head -c 200000000); echo"
+
 
 # Any: docker-py has no types
 def make_image(api: Any) -> str:

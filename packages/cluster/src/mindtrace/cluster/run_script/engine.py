@@ -200,7 +200,8 @@ class Engine:
         """Tell whether the kernel killed something of an ended container for its memory.
 
         The engine may hear of that after the end, and its state of the container may never say so
-        then; so what it hears in the next three seconds counts, if the container was killed.
+        then; so what it hears in the next three seconds counts, if the container was killed. It
+        may also lose what the kernel told it (issue 8893 of containerd), and the answer is no.
 
         Args:
             container: One that has ended.
