@@ -74,13 +74,15 @@ def test_a_context_of_ones_own_means_tls() -> None:
     ],
 )
 def test_a_url_says_where(url: str, facts: dict[str, Any]) -> None:
-    found = Address.of_url(url)
+    found = address_of(RabbitMQClient.from_url(url))
 
     assert {name: getattr(found, name) for name in facts} == facts
 
 
 def test_a_login_in_a_url_is_percent_encoded() -> None:
-    found = Address.of_url(f"amqp://{quote('m:e', safe='')}:{quote(SECRET, safe='')}@h/")
+    found = address_of(
+        RabbitMQClient.from_url(f"amqp://{quote('m:e', safe='')}:{quote(SECRET, safe='')}@h/")
+    )
 
     assert found.username == "m:e"
     assert found.password.get_secret_value() == SECRET

@@ -72,12 +72,6 @@ class Address:
         values: dict[str, Any] = {"port": TLS_PORT if said.get("secure") else PORT, **said}
         return cls(**values)
 
-    @classmethod
-    def of_url(cls, url: str) -> Self:
-        """Return the address of a URL; see `read_url`."""
-        said, _ = read_url(url)
-        return cls.of(said)
-
     @property
     def shown(self) -> str:
         """The address for messages and logs: no user, no password."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.backend import Failure, StoredJob
+from mindtrace.jobs.errors import QueueNotFoundError
 from mindtrace.jobs.lifecycle import JobState
 from mindtrace.jobs_rabbitmq.frames import Posting, encode
 from mindtrace.jobs_rabbitmq.message import ENTRIES, Envelope, exhume, read, text_of
@@ -175,12 +176,18 @@ class BrokerInlet:
 
 
 def note_look(store: RabbitMQStore, queue: str) -> tuple[Listed, float]:
-    """Note that a queue is looked at from now on; return it, and when it was looked at before."""
+    """Note that a queue is looked at from now on; return it, and when it was looked at before.
+
+    Raises:
+        QueueNotFoundError: there is none of that name (any more).
+    """
     now = store.now()
     before = 0.0
 
     async def note(_: Connection, queues: dict[str, Listed]) -> bool:
         nonlocal before
+        if queue not in queues:
+            raise QueueNotFoundError(queue, queues)
         before = queues[queue].looked_at
         queues[queue] = replace(queues[queue], looked_at=now)
         return True

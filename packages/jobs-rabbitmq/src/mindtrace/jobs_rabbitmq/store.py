@@ -266,12 +266,10 @@ class RabbitMQStore:
 
     def outlet(self, queue: str) -> Outlet:
         """Return the way out of a queue."""
-        self._found(queue)
         return BrokerOutlet(self, queue)
 
     def inlet(self, queue: str) -> Inlet:
         """Return the way into a queue."""
-        self._found(queue)
         return BrokerInlet(self, queue)
 
     # what a broker does not know

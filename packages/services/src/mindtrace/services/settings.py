@@ -90,11 +90,6 @@ class ServicesSettings(Section):
     threads: int = Field(default=40, gt=0)
     stop_within: float = Field(default=10.0, ge=0)
 
-    @property
-    def has_token(self) -> bool:
-        """Whether callers need a token at all."""
-        return self.api_token is not None or self.admin_token is not None
-
     def token(self) -> str | None:
         """Return what a client of this machine shows: the strongest token there is."""
         secret = self.admin_token or self.api_token
