@@ -1,6 +1,7 @@
-"""Settings that all tests share: how hard Hypothesis searches, and who shares a process."""
+"""Settings that all tests share: how hard Hypothesis searches, who shares a process, and ports."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,3 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if own:
             item.add_marker(pytest.mark.xdist_group(own[0]))
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ports_of_ones_own() -> Iterator[None]:
+    """Let the nodes of tests that run at the same time not take each other's ports."""
+    first = 20_000 + os.getpid() % 500 * 20
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINDTRACE_CLUSTER__WORKER_PORTS_RANGE", f"{first}-{first + 19}")
+        yield

@@ -197,7 +197,8 @@ def test_a_stopped_rabbitmq_leaves_no_process(own_rabbitmq: Callable[..., Rabbit
 
     server.stop()
 
-    assert not remains_of(server.folder)
+    # a helper of RabbitMQ's ends when it has noticed that the server did
+    eventually(lambda: not remains_of(server.folder))
 
 
 def remains_of(folder: Path) -> list[int]:
@@ -262,7 +263,7 @@ def start_and_close(service: Service, folder: Path) -> None:
     found.close()
 
     assert not service.answers(found.url)
-    assert not remains_of(folder)
+    eventually(lambda: not remains_of(folder))
     assert not list(folder.iterdir())
 
 

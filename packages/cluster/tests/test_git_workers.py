@@ -98,9 +98,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("MINDTRACE_DIR_PATHS__ROOT", str(folder / "root"))
         patch.setenv("UV_OFFLINE", "1")
-        # others on this machine have nodes as well
-        first = 20_000 + os.getpid() % 1000 * 20
-        patch.setenv("MINDTRACE_CLUSTER__WORKER_PORTS_RANGE", f"{first}-{first + 19}")
         yield Place(stack, folder)
 
 

@@ -44,17 +44,21 @@ def test_one_that_does_not_get_ready_can_be_shut_down(
     cluster: Any, node: Any, name: str, job_type: str | None
 ) -> None:
     launch_id = launched(cluster, node, name, job_type)
-    eventually(lambda: node.launch_worker_status(launch_id=launch_id).status == "running")
+
+    def status() -> Any:
+        return node.launch_worker_status(launch_id=launch_id)
+
+    eventually(lambda: status().status == "running")
     if job_type is not None:
-        url = node.launch_worker_status(launch_id=launch_id).worker_url
-        eventually(lambda: Node.status_at_host(url) is ServerStatus.AVAILABLE)
+        # asked each time: the node takes another port if this one was taken meanwhile
+        eventually(lambda: Node.status_at_host(status().worker_url) is ServerStatus.AVAILABLE)
 
     began = monotonic()
     node.shutdown_worker(worker_name="slow", timeout=50)
 
     assert monotonic() - began < 40
-    status = node.launch_worker_status(launch_id=launch_id)
-    assert (status.status, status.error) == ("failed", "it was shut down before it was ready")
+    found = status()
+    assert (found.status, found.error) == ("failed", "it was shut down before it was ready")
 
 
 @pytest.mark.parametrize(
