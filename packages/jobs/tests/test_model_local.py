@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mindtrace.jobs.testing import LocalHarness, MemoryHarness, machine_for
-from mindtrace.jobs.testing.machine import STRESS
+from mindtrace.jobs.testing.machine import STRESS, machine_class
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(7200)] if STRESS else []
 
@@ -29,3 +29,20 @@ TestPriorityInMemory = machine_for(MemoryHarness, "priority")
 TestFifoOnFiles = machine_for(FileHarness, "fifo")
 TestStackOnFiles = machine_for(FileHarness, "stack")
 TestPriorityOnFiles = machine_for(FileHarness, "priority")
+
+
+@pytest.mark.parametrize("open_harness", [MemoryHarness, FileHarness])
+def test_a_record_of_what_died_while_it_was_cancelled_begins_when_that_is_noticed(
+    open_harness: type[LocalHarness],
+) -> None:
+    machine = machine_class(open_harness, "fifo")()
+
+    machine.publish(number=2, priority=0, delay=0.0, ttl=None, keep=30.5)
+    machine.receive(holder=0, limit=1)
+    machine.cancel(place=0)
+    machine.lose(place=0, politely=False)
+    for seconds in (15, 15, 1):
+        machine.advance(seconds=seconds)
+        machine.agrees()
+
+    machine.teardown()

@@ -291,9 +291,14 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.lose(holder)
         else:
             self.harness.crash(self.holders[holder])
-            self.model.lose(holder)
             if self.harness.elapsed() is None:
                 self.model.advance(self.harness.notice)
+            else:
+                self._catch_up()
+            # what was to be cancelled ends, and its record begins, when somebody notices: now
+            if any(each.cancelling and each.entry.keep for each in self.model.held_by(holder)):
+                self.harness.counts(self.queue)
+            self.model.lose(holder)
         self.holders[holder] = self.harness.holder()
         self._sort_out()
 
