@@ -52,11 +52,13 @@ class Unlimited(DockerServer):
 class Relay(socketserver.ThreadingUnixStreamServer):
     """Stands before an engine, in whose states of containers nothing has run out of memory.
 
-    An engine that hears of it after the end has such states; its events tell it all the same.
+    An engine that hears of it after the end has such states; its events tell it all the same,
+    unless nobody is allowed to ask for them.
     """
 
-    def __init__(self, server: DockerServer) -> None:
+    def __init__(self, server: DockerServer, *, tells_events: bool) -> None:
         self.engine = str(server.folder / "docker.sock")
+        self.asked = b"/events?" if tells_events else b"/guarded"
         self.path = str(server.folder / "relay.sock")
         super().__init__(self.path, _Relayed)
 
@@ -69,7 +71,7 @@ class _Relayed(socketserver.BaseRequestHandler):
             back = threading.Thread(target=self._back, args=(engine,))
             back.start()
             while data := self.request.recv(1 << 16):
-                engine.sendall(data)
+                engine.sendall(data.replace(b"/events?", self.server.asked))
             engine.shutdown(socket.SHUT_RDWR)
             back.join()
 
@@ -82,8 +84,8 @@ class _Relayed(socketserver.BaseRequestHandler):
 
 
 @contextmanager
-def relay_before(server: DockerServer) -> Generator[str]:
-    with Relay(server) as relay:
+def relay_before(server: DockerServer, *, tells_events: bool = True) -> Generator[str]:
+    with Relay(server, tells_events=tells_events) as relay:
         thread = threading.Thread(target=relay.serve_forever)
         thread.start()
         try:
@@ -209,3 +211,14 @@ def test_memory_that_ran_out_is_told_where_the_state_does_not_say_so(
     assert hog is not None
     assert (hog.code, hog.limit) == (137, "memory")
     assert (other.code, other.limit) == (137, None)
+
+
+def test_an_engine_that_does_not_tell_its_events_costs_nothing_of_the_record(
+    start: Callable[[type[DockerServer]], Place], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = start(DockerServer)
+    with relay_before(place.server, tells_events=False) as url:
+        monkeypatch.setenv("DOCKER_HOST", url)
+        with closing(Engine(place.folder / "workers")) as place.engine:
+            found = place.run(MEMORY_HOG, limits={"memory": "32MiB"}).ended
+    assert (found.code, found.limit) == (137, None)
