@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import time
+from collections import Counter
 
 import pytest
 from crew import Crew, Worker
@@ -45,8 +46,14 @@ def test_processes_that_open_a_new_folder_at_once_declare_its_queue_once(
 def test_without_a_kill_each_job_of_many_publishers_runs_exactly_once(crew: Crew) -> None:
     crew.orchestrator.declare_queue("work", keep_result=True)
     consumers = [crew.consumer() for _ in range(4)]
+    wait = {"do": "gate", "gate": str(crew.gate())}
+    first = [crew.orchestrator.publish("work", Job(name="work", payload=wait)) for _ in consumers]
+    for each in consumers:
+        each.wait_for("begin")
     publish = Orders(role="publish", batch=10, batches=50)
     publishers = [crew.start(publish) for _ in range(4)]
+    publishers[0].wait_for("published")
+    crew.gate().touch()
 
     assert [each.ended(within=40) for each in publishers] == [0] * 4
     eventually(lambda: is_empty(crew), within=40, what="an empty queue")
@@ -55,14 +62,17 @@ def test_without_a_kill_each_job_of_many_publishers_runs_exactly_once(crew: Crew
     assert [each.ended() for each in consumers] == [0] * 4
 
     names = [each.job for each in crew.journal.lines("published")]
-    published = sorted(f"{name}-{place}" for name in names for place in range(10))
+    published = [f"{name}-{place}" for name in names for place in range(10)]
     effects = sorted(each.job for each in crew.journal.lines("effect"))
     assert len(published) == 2000
-    assert effects == published
-    assert {each.delivery for each in crew.journal.lines("effect")} == {1}
+    assert effects == sorted([*first, *published])
+    # on a busy machine a consumer gives back what it has not begun, and only that adds deliveries
+    settled = crew.journal.lines("settled")
+    released = Counter(each.job for each in settled if each.facts["verdict"] == "release")
+    for each in crew.journal.lines("effect"):
+        assert each.delivery == 1 + released[each.job], crew.story()
+    assert {each.facts["lost"] for each in crew.journal.lines("begin")} == {0}
     assert crew.journal.count("refused") == 0
-    shares = [len(each.lines("effect")) for each in consumers]
-    assert min(shares) > 0, f"a consumer did nothing: {shares}"
 
 
 def is_empty(crew: Crew) -> bool:
