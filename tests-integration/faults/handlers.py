@@ -90,12 +90,14 @@ def _die(_: Doer, job: JobDict) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _signal_self(_: Doer, job: JobDict) -> None:
-    for _number in range(job["payload"]["times"]):
+def _signal_self(doer: Doer, job: JobDict) -> None:
+    for _ in range(job["payload"]["times"]):
         os.kill(os.getpid(), signal.SIGTERM)
+        while not doer.journal.lines("woken", os.getpid()):  # two that come together count as one
+            _pause(0.001)
         _pause(0.003)
     if "gate" in job["payload"]:
-        _wait_at_gate(_, job)
+        _wait_at_gate(doer, job)
 
 
 def _tell_signal_handlers(doer: Doer, job: JobDict) -> None:

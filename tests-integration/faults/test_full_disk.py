@@ -127,7 +127,7 @@ def _is_empty(orchestrator: Orchestrator) -> bool:
 def _start(crew: Crew) -> int | None:
     """Start a consumer, and return its exit code, or None if it consumes."""
     worker = crew.start(Orders(role="consume"))
-    eventually(lambda: worker.code is not None or worker.lines("ready"), within=10)
+    eventually(lambda: worker.code is not None or worker.lines("ready"))
     if worker.code is None:  # it blocks for jobs, or says that it waits for room
         eventually(lambda: worker.code is not None or worker.blocking or worker.lines("log"))
     return worker.code

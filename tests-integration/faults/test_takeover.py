@@ -15,7 +15,7 @@ from mindtrace.jobs.testing.waiting import eventually
 PROMISED = 2.0
 """Seconds within which the jobs of a dead holder are ready again (rule 3, Local)."""
 
-SLACK = 1.0
+SLACK = 3.0
 """What a shared, loaded machine may add between "ready" and the first line of the handler."""
 
 
@@ -66,7 +66,7 @@ def test_a_busy_consumer_takes_over_between_its_own_jobs(crew: Crew) -> None:
 
     died_at = holder.kill()
     gate.touch()
-    eventually(lambda: any(each.delivery == 2 for each in heir.lines("begin")), within=5.0)
+    eventually(lambda: any(each.delivery == 2 for each in heir.lines("begin")))
 
     taken = next(each for each in heir.lines("begin") if each.delivery == 2)
     assert taken.at - died_at < PROMISED + SLACK
@@ -84,7 +84,7 @@ def test_a_stopped_process_keeps_its_job_for_it_lives(crew: Crew) -> None:
 
     holder.send(signal.SIGSTOP)
     stopped_at = time.monotonic()
-    eventually(lambda: time.monotonic() - stopped_at > PROMISED + SLACK, within=10.0)
+    eventually(lambda: time.monotonic() - stopped_at > PROMISED + 1)
     gate.touch()
     holder.send(signal.SIGCONT)
 

@@ -118,7 +118,7 @@ def test_a_server_that_hangs_is_not_waited_for_without_end(
     finally:
         server.signal(signal.SIGCONT)
 
-    eventually(lambda: counts(client) == Counts(), within=10)
+    eventually(lambda: counts(client) == Counts())
 
 
 def test_a_job_whose_publishing_was_not_answered_is_there_once(
@@ -203,7 +203,7 @@ def test_a_holder_lives_through_an_absence_longer_than_its_lease(
         plain.close()
         return ends is not None and ends > seconds + micros / 1e6
 
-    eventually(renewed, within=10, what="the keeper's reconnecting")
+    eventually(renewed, what="the keeper's reconnecting")
     assert holder.settle([ack(delivery)]) == []
 
 
@@ -225,10 +225,10 @@ def test_a_consumer_comes_back_by_itself_after_the_server(
     consumer.connect_to_orchestrator(Orchestrator(client), QUEUE)
     running = Background(lambda: consumer.consume(num_messages=2))
     client.store.publish(QUEUE, [entry("first", body='{"payload": {}}')])
-    eventually(lambda: consumer.ran == ["first"], within=10)
+    eventually(lambda: consumer.ran == ["first"])
 
     server.kill()
-    eventually(lambda: "Waiting for it to come back" in caplog.text, within=10)
+    eventually(lambda: "Waiting for it to come back" in caplog.text)
     server.start()
     client.store.publish(QUEUE, [entry("second", body='{"payload": {}}')])
 

@@ -122,7 +122,7 @@ def test_a_keeper_ends_the_leases_of_its_parent_at_once(
     holding.kill()
 
     assert ids(holder.receive([QUEUE], limit=1, wait=20).deliveries) == ["held"]
-    eventually(lambda: has_ended(holding.keeper), within=10, what="the keeper's end")
+    eventually(lambda: has_ended(holding.keeper), what="the keeper's end")
     holding.end()
 
 
@@ -137,7 +137,7 @@ def test_a_forked_child_keeps_neither_the_keeper_nor_the_lease(
     holding.kill()
     try:
         assert ids(holder.receive([QUEUE], limit=1, wait=20).deliveries) == ["held"]
-        eventually(lambda: has_ended(holding.keeper), within=10, what="the keeper's end")
+        eventually(lambda: has_ended(holding.keeper), what="the keeper's end")
         assert psutil.pid_exists(holding.child)
     finally:
         os.kill(holding.child, signal.SIGKILL)
@@ -152,7 +152,7 @@ def test_a_process_that_ends_by_itself_leaves_no_keeper(
     holding = Holding(client, redis_url, "leave")
 
     assert holding.process.wait(20) == 0
-    eventually(lambda: has_ended(holding.keeper), within=10, what="the keeper's end")
+    eventually(lambda: has_ended(holding.keeper), what="the keeper's end")
     holding.end()
 
 
@@ -168,7 +168,7 @@ def test_a_keeper_that_dies_is_replaced_and_the_lease_lives_on(
 
     first.kill()
     keeper = keeping.keeper_for(client.store.place)
-    eventually(lambda: keeper.pid != first.pid, within=10, what="another keeper")
+    eventually(lambda: keeper.pid != first.pid, what="another keeper")
     assert other.receive([QUEUE], limit=1, wait=lease + 1).deliveries == []
 
     assert holder.settle([ack(delivery)]) == []
@@ -181,7 +181,7 @@ def test_a_keeper_minds_no_stop_signal(client: RedisClient) -> None:
     (delivery,) = holder.receive([QUEUE], limit=1, wait=0).deliveries
     keeper = keeper_of(client)
     # it minds them from its first line on, and it has begun when it is in a group of its own
-    eventually(lambda: b"keeper.py" in Path(f"/proc/{keeper.pid}/cmdline").read_bytes(), within=5)
+    eventually(lambda: b"keeper.py" in Path(f"/proc/{keeper.pid}/cmdline").read_bytes())
     assert other.receive([QUEUE], limit=1, wait=0.5).deliveries == []
 
     for number in (signal.SIGTERM, signal.SIGINT):

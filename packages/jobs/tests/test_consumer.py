@@ -168,7 +168,7 @@ class TestTimeout:
 
         seconds = seconds_of(lambda: consumer.consume(timeout=0.2, **how))
 
-        assert 0.15 < seconds < 2
+        assert 0.15 < seconds < 10
 
     @pytest.mark.parametrize("how", [{"prefetch": 50}, {}, {"concurrency": 2, "prefetch": 50}])
     def test_a_busy_one_returns_once_the_job_in_hand_is_done(
@@ -180,7 +180,7 @@ class TestTimeout:
         handled: list[int] = []
         seconds = seconds_of(lambda: handled.append(consumer.consume(timeout=0.2, **how)))
 
-        assert 0.15 < seconds < 1
+        assert 0.15 < seconds < 2.5
         assert orchestrator.count_queue_messages("tasks") == 100 - handled[0]
 
     def test_no_time_at_all_handles_nothing(self, orchestrator: Orchestrator) -> None:

@@ -179,7 +179,7 @@ class TestResult:
             assert isinstance(caught.value, TimeoutError)
             assert caught.value.seconds == 0.2
 
-        assert 0.15 < seconds_of(look) < 2
+        assert 0.15 < seconds_of(look) < 10
 
     def test_zero_looks_once(self, orchestrator: Orchestrator) -> None:
         handle = orchestrator.submit(sums())

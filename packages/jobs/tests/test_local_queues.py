@@ -244,7 +244,7 @@ def test_each_of_several_waiting_threads_is_woken(client: LocalClient) -> None:
             queue.push(item)
         assert sorted(each.result() for each in waiting) == [0, 1, 2]
 
-    assert seconds_of(serve) < 0.6
+    assert seconds_of(serve) < 0.85  # a thread that nobody wakes looks after a second
 
 
 def test_looking_hides_nothing_from_a_thread_that_pops() -> None:

@@ -176,7 +176,7 @@ def test_each_of_many_idle_queues_is_woken_at_once(folder: Path) -> None:
         thread.start()
         consumers.append((consumer, thread))
     shown = folder / "waiting"
-    eventually(lambda: sum(shown.read_bytes()[:1024]) == 17, within=10, what="all of them to wait")
+    eventually(lambda: sum(shown.read_bytes()[:1024]) == 17, what="all of them to wait")
 
     late: list[float] = []
     for number in reversed(range(17)):

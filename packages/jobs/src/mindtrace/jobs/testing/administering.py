@@ -323,7 +323,7 @@ class Rule18IdleCostsNothing:
         holder = harness.holder(client)
         blocked = Background(lambda: holder.receive([queue], limit=1, wait=0.1))
 
-        assert blocked.result(within=3).deliveries == []
+        assert blocked.result(within=20).deliveries == []
 
     def test_a_wake_before_the_wait_is_not_lost(self, harness: Harness) -> None:
         client = harness.open_real()
@@ -333,7 +333,7 @@ class Rule18IdleCostsNothing:
         holder.wake()
         blocked = Background(lambda: holder.receive([queue], limit=1, wait=None))
 
-        assert blocked.result(within=3).deliveries == []
+        assert blocked.result(within=20).deliveries == []
 
     def test_waiting_for_an_outcome_ends_with_it(self, harness: Harness) -> None:
         client = harness.open_real()
@@ -349,7 +349,7 @@ class Rule18IdleCostsNothing:
 
         holder.settle([ack(delivery, '"result"')])
 
-        found = waiting.result(within=3)
+        found = waiting.result(within=20)
         assert found is not None
         assert (found.state, found.result) == (JobState.COMPLETED, '"result"')
 
@@ -360,7 +360,7 @@ class Rule18IdleCostsNothing:
             return
         client.store.publish(queue, [entry("asked", keep=60.0)])
 
-        found = Background(lambda: client.store.wait_finished("asked", 0.1)).result(within=3)
+        found = Background(lambda: client.store.wait_finished("asked", 0.1)).result(within=20)
 
         assert found is not None
         assert found.state == JobState.READY
@@ -589,7 +589,7 @@ class Rule21Cancel:
 
         client.store.cancel("asked")
 
-        found = waiting.result(within=3)
+        found = waiting.result(within=20)
         assert found is not None
         assert found.state == JobState.CANCELLED
 

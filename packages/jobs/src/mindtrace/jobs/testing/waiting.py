@@ -14,7 +14,7 @@ _LOOK_EVERY = 0.005
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], object], *, within: float = 5.0, what: str = "") -> None:
+def eventually(predicate: Callable[[], object], *, within: float = 20.0, what: str = "") -> None:
     """Return as soon as the predicate holds.
 
     Raises:
@@ -61,7 +61,7 @@ class Background(Generic[T]):
         finally:
             self.done.set()
 
-    def result(self, within: float = 10.0) -> T:
+    def result(self, within: float = 30.0) -> T:
         """Return what the call returned; raise what it raised."""
         assert self.done.wait(within), f"still running after {within:g} s"
         self._thread.join(within)
