@@ -140,8 +140,9 @@ def test_what_is_left_in_the_background_is_ended(runner: Runner) -> None:
 
 def test_what_ignores_the_end_is_killed_after_the_grace(runner: Runner) -> None:
     ready = runner.folder / "ready"
-    stubborn = "trap '' TERM HUP INT; while :; do sleep 1; done"
-    script = f'(setsid sh -c "{stubborn}" &); (setsid sh -c "{stubborn}; :" & ); touch {ready}; '
+    deaf, stubborn = "trap '' TERM HUP INT; ", "while :; do sleep 1; done"
+    child = deaf + stubborn
+    script = f'{deaf}(setsid sh -c "{child}" &); (setsid sh -c "{child}; :" & ); touch {ready}; '
     found = runner.shell(script + stubborn, why_stop=when(ready), grace=0.3)
     assert (found.ended.limit, found.ended.code) == ("timeout", 128 + signal.SIGKILL)
     assert runner.left() == []
