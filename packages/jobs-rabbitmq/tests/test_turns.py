@@ -8,7 +8,7 @@ import pytest
 from rabbitmq_harness import LedgerHarness
 
 from mindtrace.jobs.backend import Settlement
-from mindtrace.jobs.testing.harness import entry
+from mindtrace.jobs.testing.harness import ack, entry
 from mindtrace.jobs.testing.waiting import Background, pause
 from mindtrace.jobs_rabbitmq import ledger_holder
 from mindtrace.jobs_rabbitmq.ledger import LedgerStore
@@ -32,8 +32,9 @@ def ledger_store(harness: LedgerHarness) -> LedgerStore:
     return store
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.2])
 def test_a_job_without_a_turn_is_found_by_a_consumer_that_waits_for_ever(
-    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch, delay: float
 ) -> None:
     monkeypatch.setattr(ledger_holder, "RESCUE_AFTER", 0.3)
     queue, store = harness.queue(), ledger_store(harness)
@@ -41,7 +42,8 @@ def test_a_job_without_a_turn_is_found_by_a_consumer_that_waits_for_ever(
     waiting = Background(lambda: holder.receive([queue], limit=1, wait=None))
     pause(0.5)
 
-    store.ledger.publish(queue, [entry("left")])  # and the publisher dies before it sends the turn
+    # and the publisher dies before it sends the turn
+    store.ledger.publish(queue, [entry("left", delay=delay)])
 
     assert [each.id for each in waiting.result(within=20).deliveries] == ["left"]
     holder.close()
@@ -59,6 +61,28 @@ def test_a_job_without_a_turn_is_found_by_a_consumer_that_waits_for_long(
     store.ledger.publish(queue, [entry("left")])
 
     assert [each.id for each in waiting.result(within=20).deliveries] == ["left"]
+    holder.close()
+
+
+def test_a_job_without_a_turn_is_found_while_others_keep_coming(
+    harness: LedgerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_holder, "RESCUE_AFTER", 0.3)
+    queue, store = harness.queue(), ledger_store(harness)
+    store.ledger.publish(queue, [entry("left")])
+    holder = store.holder()
+
+    found: list[str] = []
+    for number in range(100):
+        store.publish(queue, [entry(f"job {number}")])
+        (delivery,) = holder.receive([queue], limit=1, wait=20).deliveries
+        found.append(delivery.id)
+        holder.settle([ack(delivery)])
+        if "left" in found:
+            break
+        pause(0.02)
+
+    assert "left" in found
     holder.close()
 
 

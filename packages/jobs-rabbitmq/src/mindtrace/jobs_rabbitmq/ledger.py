@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from mindtrace.jobs.backend import Capabilities, StoredJob
@@ -44,8 +45,8 @@ class LedgerStore:
     """A `Store` whose jobs are in a ledger and whose turns are in a broker.
 
     Publishing writes the ledger, then has the broker confirm. After `BackendUnavailableError` the
-    job may be in the ledger without a turn: publishing it again gives it one, and so does an idle
-    consumer after half a minute. The ledger must serve this broker alone.
+    job may be in the ledger without a turn: publishing it again gives it one, and so does a
+    consumer within 40 s. The ledger must serve this broker alone.
     """
 
     backend = "rabbitmq"
@@ -59,7 +60,7 @@ class LedgerStore:
         self.address = broker.address
         self.now = ledger.now
         self.holders: weakref.WeakSet[LedgerHolder] = weakref.WeakSet()
-        self._rescued_at: dict[str, float] = {}
+        self._looked_at: dict[str, float] = {}
 
     # queues
 
@@ -177,26 +178,32 @@ class LedgerStore:
         """Return the way in, which gives each job its turn."""
         return _LedgerInlet(self, queue)
 
-    def rescue(self, queue: str) -> bool:
-        """Give a turn to jobs that wait in the ledger while nothing waits in the broker.
+    def rescue(self, queue: str) -> None:
+        """Give a turn to the oldest jobs when more are ready in the ledger than have one waiting.
 
         A process that died between writing the ledger and sending the turn leaves such jobs, and a
-        broker that lost its data. Called by consumers that have nothing to do.
+        broker that lost its data. Turns that consumers took ahead are not counted, so some may be
+        sent that nobody needs; being there, they keep more from being sent. Called by consumers
+        before they take; it seldom looks.
         """
-        now = self.now()
-        if now - self._rescued_at.get(queue, 0.0) < ledger_holder.RESCUE_AFTER:
-            return False
-        self._rescued_at[queue] = now
-        age = self.ledger.stats(queue).oldest_ready_age
-        if age is None or age < ledger_holder.RESCUE_AFTER or self.broker.stats(queue).ready:
-            return False
+        now = monotonic()
+        looked = self._looked_at.get(queue)
+        if looked is not None and now - looked < ledger_holder.RESCUE_AFTER / ledger_holder.LOOKS:
+            return
+        self._looked_at[queue] = now
+        found = self.ledger.stats(queue)
+        age = found.oldest_ready_age
+        if age is None or age < ledger_holder.RESCUE_AFTER:
+            return
+        lacking = found.ready - self.broker.stats(queue).ready
         outlet = self.ledger.outlet(queue)
         try:
-            while page := outlet.take(PAGE):
-                self.send_turns_of(queue, page)
+            while lacking > 0 and (page := outlet.take(PAGE)):
+                ready = [each for each in page if _is_ready(each, self.now())][:lacking]
+                self.send_turns_of(queue, ready)
+                lacking -= len(ready)
         finally:
             outlet.close()
-        return True
 
     def send_turns_of(self, queue: str, jobs: Sequence[StoredJob]) -> None:
         """Give a turn to each of these jobs that is not dead, when it is due."""
@@ -244,6 +251,10 @@ class _LedgerInlet:
     def close(self) -> None:
         """Let go."""
         self._inlet.close()
+
+
+def _is_ready(job: StoredJob, now: float) -> bool:
+    return job.state != JobState.DEAD and (job.due_at is None or job.due_at <= now)
 
 
 def turn(job_id: str, priority: int, delay: float, now: float) -> Parcel:

@@ -29,8 +29,10 @@ LOOK_AGAIN = 1.0
 """Seconds after which a job is looked at again that could not be leased when its turn came."""
 
 RESCUE_AFTER = 30.0
-"""Seconds without any job after which a consumer looks for jobs that have no turn, and that a job
-must be ready for that."""
+"""Seconds for which a job must be ready before it is taken for one that has no turn."""
+
+LOOKS = 3
+"""How often, in that time, a consumer looks for such jobs."""
 
 SLACK = 0.05
 """Seconds that a turn comes later than its job is due: it is sent before the job is settled."""
@@ -240,19 +242,21 @@ class LedgerHolder(Hold):
     def _take(
         self, sources: list[Source], limit: int, wait: float | None
     ) -> tuple[list[Delivery], bool]:
-        """Take once; whenever nothing came for long, look for jobs that have no turn."""
+        """Take once; now and then, look for jobs that have no turn."""
         end = None if wait is None else monotonic() + wait
         while True:
+            for each in sources:
+                self._store.rescue(each.queue)
             began = monotonic()
-            left = RESCUE_AFTER if end is None else min(RESCUE_AFTER, max(0.0, end - began))
+            left = RESCUE_AFTER / LOOKS
+            if end is not None:
+                left = min(left, max(0.0, end - began))
             deliveries, more = super()._take(sources, limit, left)
             if deliveries or more or self.intake.woken:
                 return deliveries, more
             if monotonic() - began < left:
                 self._check_there(sources)  # the waiting ended early: somebody deleted a queue
-            for each in sources:
-                more |= self._store.rescue(each.queue)
-            if more or (end is not None and monotonic() >= end):
+            if end is not None and monotonic() >= end:
                 return deliveries, more
 
     def _forget(self) -> None:
