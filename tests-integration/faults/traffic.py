@@ -60,7 +60,13 @@ class Traffic:
         """Let the consumers work off what has piled up, while the publishers stand still."""
         for each in self.publishers:
             each.send(signal.SIGSTOP)
-        eventually(lambda: verdict.left(self.crew, ("work",)) < FEW, within=60.0, what="less to do")
+        try:
+            eventually(
+                lambda: verdict.left(self.crew, ("work",)) < FEW, within=60.0, what="less to do"
+            )
+        except AssertionError as error:
+            found = self.crew.orchestrator.queue_stats("work")
+            raise AssertionError(f"{error}; {found}; {self.crew.story(200)}") from None
         for each in self.publishers:
             each.send(signal.SIGCONT)
 
