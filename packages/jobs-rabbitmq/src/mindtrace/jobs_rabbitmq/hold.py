@@ -102,6 +102,12 @@ class Hold(ABC):
             self.intake.settled(tags)
             self.broker.consuming.call(lambda _: inbox.requeued(tags))
 
+    def keep(self, messages: Sequence[Message]) -> None:
+        """Have messages that were taken and have no answer taken again, before all others."""
+        kept = [each for each in messages if each.tag in self.intake.out]
+        self.intake.settled([each.tag for each in kept])
+        self.intake.put_back(kept)
+
     def end_channel(self) -> None:
         """End the channel as the death of a process does: nothing is settled."""
         inbox = self.intake.inbox

@@ -10,7 +10,11 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from mindtrace.jobs.backend import Delivery, Failure, QueueOptions, Settlement
-from mindtrace.jobs.errors import QueueNotFoundError, UnsupportedByBackendError
+from mindtrace.jobs.errors import (
+    BackendUnavailableError,
+    QueueNotFoundError,
+    UnsupportedByBackendError,
+)
 from mindtrace.jobs_rabbitmq.hold import Hold
 from mindtrace.jobs_rabbitmq.intake import ChannelLostError
 from mindtrace.jobs_rabbitmq.message import Envelope, Message, read, text_of
@@ -40,6 +44,8 @@ class RabbitHolder(Hold):
     def __init__(self, broker: RabbitMQStore) -> None:
         super().__init__(broker)
         self._held: dict[int | str, Held] = {}
+        self._unsure: set[int] = set()
+        """Tags of messages whose copy may be in the broker: they go back when the channel ends."""
         self._settling = threading.RLock()
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Settlement]:
@@ -98,6 +104,17 @@ class RabbitHolder(Hold):
         self.end_channel()
 
     def _accept(self, queue: str, messages: list[Message]) -> list[Delivery]:
+        try:
+            return self._delivered(queue, messages)
+        except BackendUnavailableError:
+            # what is put aside or counted as lost must be sent, and an alarm may prevent that
+            taken = {each.tag for each in messages}
+            for entry in [name for name, held in self._held.items() if held.tag in taken]:
+                del self._held[entry]
+            self.keep([each for each in messages if each.tag not in self._unsure])
+            raise
+
+    def _delivered(self, queue: str, messages: list[Message]) -> list[Delivery]:
         """Make deliveries of messages; those that are lost jobs are put where these wait."""
         now = self.broker.now()
         deliveries: list[Delivery] = []
@@ -146,6 +163,7 @@ class RabbitHolder(Hold):
         Raises:
             QueueNotFoundError: the queue is gone. What was to be replaced goes back to the broker,
                 which has no place for it if that is true.
+            BackendUnavailableError: whether it was sent is not known; what it replaces stays.
         """
         if not parcels:
             return
@@ -154,6 +172,9 @@ class RabbitHolder(Hold):
             self.broker.sender.send(queue, [each for _, each in parcels], self.broker.now())
         except QueueNotFoundError:
             self.requeue(tags)
+            raise
+        except BackendUnavailableError:
+            self._unsure.update(tags)
             raise
         self.answer(tags, sure=True)
 
@@ -165,15 +186,21 @@ class RabbitHolder(Hold):
         self.intake.opened()
         now = self.broker.now()
         names = {self.broker.sender.names(name).main: name for name in self.broker.directory.known}
-        for message in messages:
+        while messages:
+            message = messages[0]
             queue = names.get(message.source, message.source)
             envelope = read(message, now)
-            if message.redelivered:
-                delivery = envelope.handed_out(text_of(message.body), queue)
-                self._lose([(message.tag, envelope, delivery)])
-            else:
-                parcel = Parcel(envelope.again(now), text_of(message.body))
-                self._send_again(queue, [(message.tag, parcel)])
+            try:
+                if message.redelivered:
+                    delivery = envelope.handed_out(text_of(message.body), queue)
+                    self._lose([(message.tag, envelope, delivery)])
+                else:
+                    parcel = Parcel(envelope.again(now), text_of(message.body))
+                    self._send_again(queue, [(message.tag, parcel)])
+            except BackendUnavailableError:
+                self.intake.put_back([each for each in messages if each.tag not in self._unsure])
+                raise
+            del messages[0]
 
     # settling
 
@@ -245,6 +272,7 @@ class RabbitHolder(Hold):
 
     def _forget(self) -> None:
         self._held.clear()
+        self._unsure.clear()
 
 
 def parcel_of(settlement: Settlement, held: Held, now: float) -> Parcel:

@@ -277,7 +277,8 @@ class Intake:
     def _buffered(self, sources: Sequence[Source], limit: int) -> Taken:
         """Take from the buffer: what was pushed or put back before, all of one queue."""
         for source in sources:
-            found = [each for each in self._buffer if each.source == source.names.main][:limit]
+            here = (source.names.main, source.names.lost)
+            found = [each for each in self._buffer if each.source in here][:limit]
             if found:
                 for each in found:
                     self._buffer.remove(each)

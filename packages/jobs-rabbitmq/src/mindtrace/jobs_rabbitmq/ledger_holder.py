@@ -179,6 +179,13 @@ class LedgerHolder(Hold):
                 self._store.send_turns(queue, these)
 
     def _accept(self, queue: str, messages: list[Message]) -> list[Delivery]:
+        try:
+            return self._lease(queue, messages)
+        except BackendUnavailableError:
+            self.keep(messages)
+            raise
+
+    def _lease(self, queue: str, messages: list[Message]) -> list[Delivery]:
         """Lease the jobs whose turn it is; drop the turns of those that have finished.
 
         A job that cannot be leased and has not finished is not due yet, or is with somebody: who
@@ -199,7 +206,11 @@ class LedgerHolder(Hold):
             elif job_id in unfinished:
                 later.append((job_id, message.properties.priority or 0, LOOK_AGAIN))
         if later:
-            self._store.send_turns(queue, later)
+            try:
+                self._store.send_turns(queue, later)
+            except BackendUnavailableError:
+                self._release(leased)
+                raise
         taken = {each.tag for each in leased}
         self.answer([each.tag for each in messages if each.tag not in taken], sure=False)
         kept = alone(leased)
@@ -229,9 +240,12 @@ class LedgerHolder(Hold):
         """Let go of jobs that are not to be handed out with the others; their turns come next."""
         if not turns:
             return
-        self.ledger.settle([Settlement(each.delivery, "release") for each in turns])
+        self._release(turns)
         tags = {each.tag for each in turns}
         self.intake.put_back([each for each in messages if each.tag in tags])
+
+    def _release(self, turns: Sequence[Turn]) -> None:
+        self.ledger.settle([Settlement(each.delivery, "release") for each in turns])
 
     def _give_back(self) -> None:
         """Give back turns that were pushed ahead and not taken, each to its place."""

@@ -75,12 +75,7 @@ class Link:
         """Whether the broker's memory or disk alarm stops publishing now."""
         return self._connection is not None and self._connection.blocked
 
-    def call(
-        self,
-        operation: Callable[[Connection], Awaitable[T]],
-        *,
-        within: float = ANSWER_WITHIN,
-    ) -> T:
+    def call(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """Run an operation on the connection and return its value.
 
         Raises:
@@ -89,7 +84,7 @@ class Link:
         """
         with translating(self.address):
             loop = self._running()
-            return self._wait(asyncio.run_coroutine_threadsafe(self._run(operation), loop), within)
+            return self._wait(asyncio.run_coroutine_threadsafe(self._run(operation), loop))
 
     def connect(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """Do the same, for an operation that may be repeated: a few times, with pauses."""
@@ -134,16 +129,16 @@ class Link:
             with suppress(OSError):
                 os.close(sock.detach())
 
-    def _wait(self, future: Future[T], within: float) -> T:
+    def _wait(self, future: Future[T]) -> T:
         try:
-            return future.result(within)
+            return future.result(ANSWER_WITHIN)
         except NotInTimeError:
             if future.done():
                 raise  # it is the operation's own
             future.cancel()
             self.drop()
             alarm = "; it blocks publishing: its memory or disk alarm is on" if self.blocked else ""
-            reason = f"it did not answer within {within:g} s{alarm}"
+            reason = f"it did not answer within {ANSWER_WITHIN:g} s{alarm}"
             raise BackendUnavailableError("rabbitmq", self.address.shown, reason) from None
 
     def _running(self) -> asyncio.AbstractEventLoop:
