@@ -79,7 +79,8 @@ class OddApp:
     def forget(self) -> None:
         """Begin anew."""
         self.asked.clear()
-        self.go.clear()
+        self.go.set()
+        self.go = threading.Event()  # who still waits for the old one must see that it was set
         self.lost.clear()
 
     def last(self) -> Asked:
@@ -128,7 +129,8 @@ class OddApp:
         writer.close()
 
     async def wait_for_go(self) -> None:
-        while not self.go.is_set():  # noqa: ASYNC110 - a test sets it, in another thread
+        go = self.go
+        while not go.is_set():  # noqa: ASYNC110 - a test sets it, in another thread
             await asyncio.sleep(0.005)
 
     # what it can do: each returns whether the connection is kept
