@@ -305,7 +305,8 @@ def interrupted(measure: str, sent: signal.Signals, *words: str, **environment: 
             assert running.poll() is None
         threading.Event().wait(0.3)  # in the middle of things, rather than of starting a process
         running.send_signal(sent)
-        output, errors = running.communicate(timeout=30)
+        output, errors = running.communicate(timeout=90)
     assert running.returncode == 130, errors
-    assert not any(child.is_running() for child in children)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
     return output

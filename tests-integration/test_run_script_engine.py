@@ -175,11 +175,12 @@ def test_an_engine_that_comes_back_ends_what_ran(
 def test_an_engine_that_stays_away_is_told_and_tidied_up_later(
     start: Callable[[type[DockerServer]], Place], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "ANSWERS_WITHIN", 1)
     place = start(DockerServer)
     thread = place.when_one_runs(place.server.kill)
-    with pytest.raises(RunScriptError, match="no Docker engine answers"):
-        place.run("sleep 300")
+    with monkeypatch.context() as hasty:
+        hasty.setattr(engine_module, "ANSWERS_WITHIN", 1)
+        with pytest.raises(RunScriptError, match="no Docker engine answers"):
+            place.run("sleep 300")
     thread.join()
     place.server.start()
     assert len(place.left()) == 1

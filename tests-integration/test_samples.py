@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import termios
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import process_time
 from typing import Any, Self
@@ -111,8 +112,12 @@ class Terminal:
 
     def consumers(self) -> list[psutil.Process]:
         """Return the consumer processes."""
-        children = psutil.Process(self.process.pid).children()
-        return [each for each in children if "multiprocessing.spawn" in " ".join(each.cmdline())]
+        found: list[psutil.Process] = []
+        for each in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if "multiprocessing.spawn" in " ".join(each.cmdline()):
+                    found.append(each)
+        return found
 
     def screen(self) -> list[str]:
         """Return the lines that a person sees in the end."""

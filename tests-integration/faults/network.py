@@ -20,7 +20,7 @@ from mindtrace.jobs.testing.waiting import eventually
 
 HEARTBEAT = 2
 NOTICED_WITHIN = 30.0
-BACK_WITHIN = 15.0
+BACK_WITHIN = 60.0
 DELAY = 0.05
 FRAGMENTS = (1, 7, 40, 150, 400, 1500)
 """After so many bytes a connection is cut: within the first words of a command, and later."""

@@ -9,7 +9,7 @@ from traffic import Traffic
 
 from mindtrace.jobs.testing.waiting import eventually
 
-BACK_WITHIN = 10.0
+BACK_WITHIN = 60.0
 """Seconds after the server within which everybody works again, by themselves."""
 
 

@@ -20,7 +20,7 @@ def test_a_consumer_waits_for_room_and_loses_nothing(crew: Crew, small_disk: Sma
     orchestrator.declare_queue("work", keep_result=True)
     payloads = [{"do": "gate", "gate": str(gate)}, *[{"do": "work", "seconds": 0.0}] * (JOBS - 1)]
     ids = orchestrator.publish_many("work", [Job(name="work", payload=each) for each in payloads])
-    consumer = crew.consumer()
+    consumer = crew.consumer(prefetch=1)  # it gives nothing back, which would be a delivery more
     consumer.wait_for("begin")
 
     small_disk.fill()

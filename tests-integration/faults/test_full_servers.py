@@ -1,6 +1,7 @@
 """A server without memory takes no new jobs and says so; those that it has are finished."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -100,6 +101,15 @@ def take_all(holder: Holder, ids: Sequence[str]) -> None:
     eventually(all_done, within=60.0, what="all jobs")
 
 
+@contextmanager
+def hasty(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Let the broker's word be waited for shortly, by clients of this process."""
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "CONFIRM_WITHIN", 0.3)
+        patch.setattr(link, "ANSWER_WITHIN", 1.0)
+        yield
+
+
 @pytest.mark.parametrize("crew", [RABBITMQ], indirect=True)
 def test_what_comes_with_a_lost_job_that_an_alarm_keeps_from_being_counted_comes_after_it(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
@@ -115,7 +125,7 @@ def test_what_comes_with_a_lost_job_that_an_alarm_keeps_from_being_counted_comes
     urgent = publish(crew, 2, priority=5)
     server = alarmed(crew)
     try:
-        with pytest.raises(BackendUnavailableError, match="alarm"):
+        with hasty(monkeypatch), pytest.raises(BackendUnavailableError, match="alarm"):
             heir.receive(["work"], limit=9, wait=5)
     finally:
         server.clear_memory_alarm()
@@ -129,8 +139,6 @@ def test_turns_that_an_alarm_keeps_from_being_put_off_come_after_it(
     crew: Crew, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A turn whose job somebody has is sent again for later, and another job comes with it."""
-    monkeypatch.setattr(publisher, "CONFIRM_WITHIN", 0.3)
-    monkeypatch.setattr(link, "ANSWER_WITHIN", 1.0)
     crew.declare()
     held, other = publish(crew, 2)
     store = crew.orchestrator.backend.store
@@ -141,7 +149,7 @@ def test_turns_that_an_alarm_keeps_from_being_put_off_come_after_it(
     server = alarmed(crew)
     try:
         for _ in range(2):
-            with pytest.raises(BackendUnavailableError):
+            with hasty(monkeypatch), pytest.raises(BackendUnavailableError):
                 second.receive(["work"], limit=3, wait=5)
     finally:
         server.clear_memory_alarm()

@@ -7,7 +7,7 @@ from orders import Orders
 from places import CONSUMER_TIMEOUT, RABBITMQ, STRICT
 
 from mindtrace.jobs import Job
-from mindtrace.jobs.testing.waiting import eventually
+from mindtrace.jobs.testing.waiting import eventually, pause
 
 HEARTBEAT = 2
 
@@ -47,8 +47,15 @@ def test_a_call_that_holds_the_interpreter_for_some_heartbeats_loses_its_job(cre
 
     again = heir.wait_for("effect", within=40.0)
     busy.wait_for("effect", within=90.0)  # its seconds are those of a processor that others use
-    others = [publish(crew, do="work", seconds=0.01) for _ in range(100)]
-    busy.wait_for("refused", within=40.0)  # it hears of that with its next job
+    others: list[str] = []
+
+    def hears() -> bool:
+        """It hears of that with its next job."""
+        others.extend(publish(crew, do="work", seconds=0.01) for _ in range(10))
+        pause(0.1)
+        return bool(busy.lines("refused"))
+
+    eventually(hears, within=40.0, what="the refusal")
     verdict.come_to_rest(crew, [job_id, *others])
 
     assert (again.job, again.delivery) == (job_id, 2)

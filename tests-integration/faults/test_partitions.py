@@ -11,7 +11,7 @@ from proxy import FaultProxy
 
 from mindtrace.jobs import Job
 from mindtrace.jobs.lifecycle import JobState
-from mindtrace.jobs.testing.waiting import pause
+from mindtrace.jobs.testing.waiting import eventually, pause
 
 NOTICED_WITHIN = 20.0
 """Seconds until the server has given up on a client: a lease, or some heartbeats, and slack."""
@@ -47,8 +47,15 @@ def test_a_late_settle_of_a_holder_that_was_cut_off_is_refused(crew: Crew) -> No
         far.wait_for("effect")
 
         # it works again by itself, and hears with the next job what became of this one
-        ids = crew.orchestrator.publish_many("work", [quick(number) for number in range(100)])
-        far.wait_for("refused", within=NOTICED_WITHIN)
+        ids: list[str] = []
+
+        def hears() -> bool:
+            jobs = [quick(len(ids) + number) for number in range(20)]
+            ids.extend(crew.orchestrator.publish_many("work", jobs))
+            pause(0.1)
+            return bool(far.lines("refused"))
+
+        eventually(hears, within=NOTICED_WITHIN, what="the refusal")
         verdict.come_to_rest(crew, [job_id, *ids])
 
     assert first.at < hit_at < second.at, "the fault hit no running job"

@@ -36,7 +36,9 @@ def test_a_job_that_always_kills_its_process_is_poison_and_drags_no_other_along(
     # the fault hit: each death happened inside the handler of the poison job
     begins = [each for each in crew.journal.lines("begin") if each.job == poison]
     assert deaths == MAX_DELIVERIES
-    assert [each.delivery for each in begins] == list(range(1, MAX_DELIVERIES + 1))
+    assert [each.facts["lost"] for each in begins] == list(range(MAX_DELIVERIES))
+    numbers = [each.delivery for each in begins]  # those of a busy machine have gaps: given back
+    assert numbers == sorted(set(numbers))
     (letter,) = crew.orchestrator.dead_letters("work")
     assert (letter.job_id, letter.reason) == (poison, "poison")
     assert (letter.lost, letter.attempts) == (MAX_DELIVERIES, 0)

@@ -111,7 +111,7 @@ def test_the_end_of_one_side_reaches_the_other(
     assert exactly(client, 10) == b"last words"
     assert client.recv(1) == b""
     eventually(lambda: proxy.open == 0)
-    assert echo.ended == 1
+    eventually(lambda: echo.ended == 1)
 
 
 def test_a_delay_counts_each_way(connect: Callable[[], socket.socket], proxy: FaultProxy) -> None:

@@ -42,7 +42,7 @@ class Traffic:
         ]
         self.flows()
 
-    def flows(self, within: float = 10.0) -> float:
+    def flows(self, within: float = 60.0) -> float:
         """Wait until each worker has got something through; return the seconds that it took."""
         since = time.monotonic()
 

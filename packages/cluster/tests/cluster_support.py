@@ -8,7 +8,7 @@ from time import monotonic
 from mindtrace.core.net import get_free_port
 
 
-def eventually(predicate: Callable[[], object], *, within: float = 30.0, what: str = "") -> None:
+def eventually(predicate: Callable[[], object], *, within: float = 80.0, what: str = "") -> None:
     """Return as soon as the predicate holds.
 
     Raises:

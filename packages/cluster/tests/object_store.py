@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import boto3  # pyright: ignore[reportMissingTypeStubs]
-from cluster_support import eventually
+from cluster_support import eventually, free_port
 
 ALLOWED = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [ALLOWED]})
@@ -37,8 +37,7 @@ class ObjectStore(NamedTuple):
 @contextmanager
 def object_store(folder: Path) -> Generator[ObjectStore]:
     """Run a server."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with (folder / "moto.log").open("wb") as log:
         server = subprocess.Popen(

@@ -88,7 +88,7 @@ def test_a_manager_and_a_node_run_until_a_signal_comes(manager: Command, node: C
     cluster: Any = ClusterManager.connect(manager.url)
     cluster.register_worker_type(worker_name="echo", worker_class=ECHO, job_type="echo_job")
     cluster.launch_worker(node_url=node.url, worker_type="echo")
-    job = job_from_schema(JobSchema(name="echo_job"), {"message": "in hand", "delay": 2})
+    job = job_from_schema(JobSchema(name="echo_job"), {"message": "in hand", "delay": 7})
     cluster.submit_job(job)
     eventually(lambda: cluster.get_job_status(job_id=job.id).status == "running", within=60)
     eventually(lambda: cluster.list_nodes().nodes[0].workers, what="the word of the node")
@@ -121,12 +121,12 @@ def test_a_manager_ends_soon_though_somebody_waits_for_a_job(manager: Command) -
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cluster.wait_for_job, job_id=job.id, timeout=600)
         with pytest.raises(TimeoutError):
-            waiting.result(0.5)
+            waiting.result(2)
 
         began = monotonic()
         assert manager.ended(signal.SIGTERM) == 0
 
-        assert monotonic() - began < 5
+        assert monotonic() - began < 60
         with pytest.raises(ServiceError, match=r"the manager ends, and .* is queued: ask again"):
             waiting.result()
     cluster.close()

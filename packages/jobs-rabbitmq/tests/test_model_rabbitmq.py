@@ -11,6 +11,8 @@ from rabbitmq_harness import LedgerHarness, RabbitMQHarness, rabbitmq_address
 from mindtrace.jobs.testing import Harness, machine_for
 from mindtrace.jobs.testing.machine import STRESS
 
+pytestmark = pytest.mark.timeout(7200 if STRESS else 600)
+
 EXAMPLES, STEPS = (300, 40) if STRESS else (4, 20)
 BEAT = 0.1
 """The machine itself sees to it that nothing is due in the moment that it looks."""

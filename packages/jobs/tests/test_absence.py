@@ -121,7 +121,7 @@ def test_a_typed_function_waits_too() -> None:
     client = Distant.for_calls(3)
     run.connect(Orchestrator(client))
 
-    assert run.consume(timeout=1) == 0
+    assert run.consume(timeout=5) == 0
     assert "typed" in client.store.queues()
 
 

@@ -192,7 +192,7 @@ class TestTimeout:
         filled(orchestrator, 100)
         consumer = consumer_of(orchestrator, "tasks", lambda _: threading.Event().wait(0.03))
 
-        handled = consumer.consume_until_empty(timeout=0.1, prefetch=1)
+        handled = consumer.consume_until_empty(timeout=0.5, prefetch=1)
 
         assert 0 < handled < 50
 

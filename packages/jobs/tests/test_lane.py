@@ -149,7 +149,7 @@ class TestStoreAway:
         away = [each for each in warnings.messages if "Waiting for it to come back" in each]
         back = [each for each in warnings.messages if "is back" in each]
         assert 1 <= len(away) <= lanes
-        assert len(back) == len(away)
+        assert 1 <= len(back) <= len(away)  # one may leave before it sees
 
     def test_a_consumer_can_start_while_it_is_away(self, bench: Bench) -> None:
         bench.publish(1)

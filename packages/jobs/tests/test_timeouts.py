@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,7 +88,8 @@ class TestRunBounded:
     def test_nothing_comes_after_the_end(self, where: Any) -> None:
         def run() -> int:
             for _ in range(50):
-                run_bounded(lambda _: None, None, 0.01, "job")
+                with suppress(JobTimeoutError):  # a busy machine may take as long as that
+                    run_bounded(lambda _: None, None, 0.01, "job")
             threading.Event().wait(0.05)
             return sum(range(1000))
 

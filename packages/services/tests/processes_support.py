@@ -167,7 +167,8 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         for each in self.left():
-            os.kill(each, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the end of one may be that of another
+                os.kill(each, signal.SIGKILL)
         self.process.kill()
         self.process.wait(DEADLINE)
         eventually(lambda: not self.left())
@@ -226,7 +227,7 @@ class Footprint:
     def check(self) -> None:
         """Wait until all is as it was."""
         with contextlib.suppress(AssertionError):
-            eventually(lambda: self.now() == self.before, within=20)
+            eventually(lambda: self.now() == self.before)
         now = self.now()
         assert now == self.before, f"{now} instead of {self.before}"
 

@@ -170,7 +170,7 @@ def test_a_handler_that_never_ends_does_not_keep_a_service_alive(
 
         assert manager.wait_until_ended(DEADLINE)
         # one second for the request, at most seven for the rest; the machine may be slow
-        assert monotonic() - began < 20
+        assert monotonic() - began < 50
         thread.join()
         assert isinstance(results[0], Exception)
         assert (tmp_path / "cleaned").exists()

@@ -155,7 +155,7 @@ class Child:
         if self.output is not None:
             written = _end_of(self.output)
         elif self._ended.is_set():
-            self._reader.join(1.0)  # not for long: what it started may write on
+            self._reader.join(5.0)  # not for long: what it started may write on
             written = self._written
         return "\n".join(written.splitlines()[-LINES:])
 
