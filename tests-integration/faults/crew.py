@@ -23,7 +23,7 @@ from mindtrace.jobs.testing.waiting import eventually
 from tools.services.server import OwnServer
 
 HERE = Path(__file__).parent
-LEASE = 2.0
+LEASE = 4.0
 """Seconds after which Redis gives the jobs of a vanished holder to others."""
 
 
