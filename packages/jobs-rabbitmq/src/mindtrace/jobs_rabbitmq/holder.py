@@ -55,8 +55,10 @@ class RabbitHolder(Hold):
             # nobody is taking: what was pushed ahead would only wait behind a handler
             try:
                 self._give_back()
-            except (ChannelLostError, QueueNotFoundError):
-                pass  # what it had is back in the broker, and stale below, or gone
+            except ChannelLostError:
+                self._forget()  # it is back in the broker, and stale below; tags begin anew
+            except QueueNotFoundError:
+                pass  # its jobs are gone with it
             finally:
                 self.receiving.release()
         return self._settle(settlements, sure=True)

@@ -196,6 +196,8 @@ class LedgerStore:
         if age is None or age < ledger_holder.RESCUE_AFTER:
             return
         lacking = found.ready - self.broker.stats(queue).ready
+        if lacking <= 0:
+            return
         outlet = self.ledger.outlet(queue)
         try:
             while lacking > 0 and (page := outlet.take(PAGE)):
